@@ -1,0 +1,1 @@
+"""Roomful: what the author of a room imports."""

@@ -1,0 +1,1 @@
+"""The Python client: joins rooms over one WebSocket and survives its loss."""

@@ -1,0 +1,141 @@
+"""What a room's log and archive hold: entries in blocks, snapshots, pages.
+
+Entry: happened, has a seq. Block: the entries, state changes and bookkeeping that one append
+writes, all or nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from roomful_protocol.frames import ClientId
+from roomful_protocol.ids import NodeId, SessionId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who hears an entry: these users and sessions only; or, with neither, all but `skip`."""
+
+    users: tuple[UserId, ...] = ()
+    sessions: tuple[SessionId, ...] = ()
+    skip: SessionId | None = None
+
+    @property
+    def private(self) -> bool:
+        return bool(self.users or self.sessions)
+
+    def hears(self, user: UserId, session: SessionId) -> bool:
+        if self.users or self.sessions:
+            return session in self.sessions or user in self.users
+        return session != self.skip
+
+
+EVERYONE = Audience()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event: the client's JSON frame, complete with seq and ts, and who hears it."""
+
+    seq: int
+    frame: bytes
+    audience: Audience = EVERYONE
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    session: SessionId
+    user: UserId
+    name: str
+    node: NodeId
+    attach: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A membership began, or moved to another node or attachment (`moved`: nobody hears of it)."""
+
+    member: Member
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    session: SessionId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that took effect: enough to answer a repeat of it as it was answered."""
+
+    session: SessionId
+    n: int
+    user: UserId
+    id: ClientId | None
+    seq: int | None
+    data: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one append writes. `first` is the seq of its first entry, or the next one if none.
+
+    (writer, number) names the block: `writer` is one activation of the room, `number` counts its
+    blocks. `term` is the partition's lease term; `epoch` the incarnation of the room's log.
+    `count` is how many members there are after it. A block without entries, state and members is
+    an activation record: it fences whoever wrote before.
+    """
+
+    term: int
+    writer: str
+    number: int
+    epoch: str
+    first: int
+    ts: int
+    count: int
+    entries: tuple[Entry, ...] = ()
+    members: tuple[Entered | Exited, ...] = ()
+    state: Mapping[str, object] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    done: tuple[Done, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """The room's head after this block."""
+        return self.first + len(self.entries) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The part of a block that a hub needs: what is left is not even unpacked."""
+
+    epoch: str
+    first: int
+    ts: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.entries) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries `first` to `last`, packed, in the archive under the key `page-<first>`."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of a room at one record of its log; recovery is this and the records after `position`."""
+
+    position: int
+    epoch: str
+    seq: int
+    ts: int
+    pages: tuple[Page, ...]
+    members: tuple[Member, ...]
+    state: Mapping[str, object]
+    done: tuple[Done, ...]

@@ -1,0 +1,197 @@
+"""What a client says to a node, as types; and what a node says to a client, as plain mappings.
+
+Inbound frames are matched on, so they are types. Outbound ones are only ever encoded, so they are
+built as mappings by the functions below, which are the one place that spells their fields.
+The meaning of each field is in `protocol/README.md`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from roomful_protocol.errors import Close, Refused
+from roomful_protocol.ids import RoomName, SessionId, UserId
+
+ClientId = str | int
+Frame = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From where a joining client wants to hear the room.
+
+    `after`: everything past that seq. `last`: the newest so many events. Neither: only what is new.
+    """
+
+    after: int | None = None
+    last: int | None = None
+
+
+NEW = Since()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a message is for: every connection of a user, or one session."""
+
+    kind: Literal["user", "session"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    room: RoomName | None
+    id: ClientId | None = None
+    since: Since = NEW
+    epoch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    room: RoomName | None
+    id: ClientId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message of the application: `type` has a dot in it."""
+
+    type: str
+    room: RoomName | None = None
+    data: object = None
+    id: ClientId | None = None
+    to: tuple[Target, ...] = ()
+    ephemeral: bool = False
+    echo: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Events of the past: right `before` a seq (none: the newest), or right `after` one."""
+
+    room: RoomName | None
+    id: ClientId | None = None
+    before: int | None = None
+    after: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    room: RoomName | None
+    id: ClientId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    token: str
+    id: ClientId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    id: ClientId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    id: ClientId | None = None
+
+
+ClientFrame = Join | Leave | Send | History | Members | Auth | Ping | Bye
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may do, told in `hello`: bytes per message, messages per second, rooms."""
+
+    message_bytes: int = 65_536
+    messages_per_s: float = 50
+    burst: int = 100
+    rooms: int = 128
+
+
+def _with(frame: dict[str, object], id: ClientId | None, room: RoomName | None = None) -> Frame:
+    if id is not None:
+        frame["id"] = id
+    if room is not None:
+        frame["room"] = room
+    return frame
+
+
+def hello(data: Frame) -> Frame:
+    return {"type": "hello", "data": data}
+
+
+def joined(id: ClientId | None, room: RoomName, data: Frame) -> Frame:
+    return _with({"type": "joined", "data": data}, id, room)
+
+
+def left(id: ClientId | None, room: RoomName) -> Frame:
+    return _with({"type": "left"}, id, room)
+
+
+def ack(
+    id: ClientId | None,
+    room: RoomName | None,
+    *,
+    seq: int | None = None,
+    data: object = None,
+    duplicate: bool = False,
+) -> Frame:
+    frame: dict[str, object] = {"type": "ack"}
+    if seq is not None:
+        frame["seq"] = seq
+    if duplicate:
+        frame["duplicate"] = True
+    if data is not None:
+        frame["data"] = data
+    return _with(frame, id, room)
+
+
+def error(refused: Refused, id: ClientId | None = None, room: RoomName | None = None) -> Frame:
+    body: dict[str, object] = {
+        "code": refused.code.slug,
+        "message": refused.message,
+        "retry": refused.code.retry,
+    }
+    if refused.retry_after_ms is not None:
+        body["retry_after_ms"] = refused.retry_after_ms
+    return _with({"type": "error", "error": body}, id if id is not None else refused.id, room)
+
+
+def members(
+    id: ClientId | None, room: RoomName, listed: Sequence[Frame], count: int, seq: int
+) -> Frame:
+    data = {"members": listed, "count": count, "seq": seq}
+    return _with({"type": "members", "data": data}, id, room)
+
+
+def pong(id: ClientId | None, time_ms: int) -> Frame:
+    return _with({"type": "pong", "data": {"time": time_ms}}, id)
+
+
+def gap(room: RoomName, first: int, last: int, reason: str) -> Frame:
+    return {"type": "gap", "room": room, "data": {"from": first, "to": last, "reason": reason}}
+
+
+def lagging(rooms: Sequence[RoomName], behind: int) -> Frame:
+    return {"type": "lagging", "data": {"rooms": rooms, "behind": behind}}
+
+
+def bye(close: Close, *, delay_ms: tuple[int, int] = (0, 0), resume: bool = True) -> Frame:
+    return {
+        "type": "bye",
+        "data": {
+            "code": close.slug,
+            "message": close.message,
+            "reconnect": close.reconnect,
+            "delay_ms": delay_ms,
+            "resume": resume,
+        },
+    }
+
+
+def person(user: UserId, name: str, session: SessionId) -> Frame:
+    """Who somebody is, as shown to others: in `from`, `members` and `presence`."""
+    return {"user": user, "name": name, "session": session}

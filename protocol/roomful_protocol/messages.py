@@ -1,0 +1,217 @@
+"""What crosses between nodes: commands and their answers, and messages outside any room.
+
+Command: asked of a room's owner, may be refused.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from roomful_protocol.blocks import EVERYONE, Audience, Entry, Member, Page
+from roomful_protocol.errors import CODES, Code, Refused
+from roomful_protocol.frames import ClientId, Since, Target
+from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who asks, and over which gateway.
+
+    `attach` names one attachment of the session to one gateway; a session that resumes elsewhere
+    gets another, so a room can tell the old gateway's late commands from the new one's.
+    """
+
+    session: SessionId
+    user: UserId
+    name: str
+    node: NodeId
+    attach: str
+
+
+# -- commands: what is asked of a room -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Become a member, or attach again; `resumed`: the client says it was one in this session."""
+
+    since: Since
+    epoch: str | None
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    reason: Literal["left", "timeout", "node_lost"] = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A message of the application, durable or ephemeral."""
+
+    type: str
+    data: object
+    id: ClientId | None = None
+    to: tuple[Target, ...] = ()
+    ephemeral: bool = False
+    echo: bool = True
+    # Sent by an operator over the HTTP API or the command line: needs no membership.
+    operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Entries of the past: those after `after`, or the newest before `before`; at most `limit`."""
+
+    after: int | None = None
+    before: int | None = None
+    limit: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The members, and the head of the room."""
+
+
+Ask = Enter | Exit | Say | Read | Who
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One question to one room.
+
+    `n` numbers the session's durable commands to this room 1, 2, 3 ... within its attachment (0:
+    not numbered); `base` is the lowest number still unanswered. The room accepts
+    n == max(last, base - 1) + 1, answers a repeat as before and refuses a hole, so a gateway may
+    pipeline and retry without loss, duplication or reordering.
+    """
+
+    room: RoomName
+    sender: Sender
+    ask: Ask
+    n: int = 0
+    base: int = 0
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Carried out. `seq`: the entry's; `delivered`: members reached, where it was targeted."""
+
+    seq: int | None = None
+    data: object = None
+    duplicate: bool = False
+    delivered: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Answer to `Enter`, true at `seq`: the head of the room once the join was in the log.
+
+    `listed`: the members, all of them or a sample above the listing limit.
+    `start` is the seq after which the client is to be served; `entries` are those from there to
+    `seq` where the owner had them in memory, else `None`: read them. `gap` is (from, to, reason).
+    """
+
+    seq: int
+    epoch: str
+    count: int
+    listed: tuple[Member, ...]
+    start: int
+    entries: tuple[Entry, ...] | None
+    recovered: bool = False
+    gap: tuple[int, int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Answer to `Read`: entries in order, or (`pages`) where to find them in the archive.
+
+    `head` is the last committed seq, `oldest` the first one still retained.
+    `more`: there are further entries beyond these in the direction of the reading.
+    """
+
+    epoch: str
+    head: int
+    oldest: int
+    entries: tuple[Entry, ...] = ()
+    pages: tuple[Page, ...] = ()
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Answer to `Who`."""
+
+    seq: int
+    epoch: str
+    count: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Not carried out, and why; becomes a client's error frame."""
+
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+
+    @classmethod
+    def of(cls, refused: Refused) -> "Denied":
+        return cls(refused.code.slug, refused.message, refused.retry_after_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Not carried out and not refused: this node does not serve the room (now), or not yet this
+    number. Ask the owner that the directory names, in a moment."""
+
+
+Answer = Accepted | Welcome | Entries | Listing | Denied | Moved
+
+MOVED = Moved()
+
+
+def refused(denied: Denied) -> Refused:
+    """The refusal that `denied` carried over the wire."""
+    code = CODES.get(denied.code, Code.UNAVAILABLE)
+    return Refused(code, denied.message, retry_after_ms=denied.retry_after_ms)
+
+
+# -- between nodes, outside rooms ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """On a room's live subject: an ephemeral frame and its audience; or, without, a head beacon."""
+
+    frame: bytes
+    audience: Audience = EVERYONE
+    head: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A targeted message outside any room: the client's JSON frame, complete."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A session resumes on `node`, at attachment `attach`: whoever has it lets it go."""
+
+    node: NodeId
+    attach: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kick:
+    """Close a session's socket: the table of closes has the slug."""
+
+    close: str
+
+
+ToSession = Direct | Claim | Kick
