@@ -1,0 +1,65 @@
+"""Everything one node can be told, as plain frozen values.
+
+Nobody below `ops` reads the environment or a file: these values are made once, at the edge, and
+handed down. The defaults are the product's own; `ops/README.md` describes each for operators.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from roomful_protocol.frames import Limits
+
+DEFAULT_PORT: Final = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """How a client's token (a JWT) is checked; with neither key, no token is accepted.
+
+    `secret` verifies the HS* algorithms, `public_key` (PEM) all others. A token whose algorithm is
+    not in `algorithms` is refused whatever it says about itself.
+    """
+
+    secret: str | None = field(default=None, repr=False)
+    public_key: str | None = None
+    algorithms: tuple[str, ...] = ("HS256",)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any token could be valid."""
+        return bool(self.secret or self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What a node is told at its start. Names ending in `_s` are seconds.
+
+    `anonymous`: clients without a token are let in under the name they give.
+    `admin_token`: opens the operators' API and `/metrics`; without it both answer loopback only.
+    `allowed_origins`: pages that may open a WebSocket, as `scheme://host[:port]`; `*` is any,
+    empty means the page's own host.
+    `lease_s`: how long the cluster believes in a node it no longer hears.
+    `idle_s`: a room nobody used for so long leaves memory; its log stays.
+    `drain_window_s`: over how long clients are asked to leave when the node goes down.
+    `node_id`: none makes a fresh one at each start.
+    `mailbox`: commands that may wait for one room; beyond, clients are told `busy`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    anonymous: bool = True
+    auth: AuthSettings = AuthSettings()
+    admin_token: str | None = field(default=None, repr=False)
+    allowed_origins: tuple[str, ...] = ()
+    heartbeat_s: float = 25
+    grace_s: float = 15
+    limits: Limits = Limits()
+    lease_s: float = 5
+    replicas: int = 1
+    prefix: str = "rf"
+    idle_s: float = 300
+    drain_window_s: float = 5
+    node_id: str | None = None
+    handler_timeout_s: float = 10
+    mailbox: int = 1024
+    request_timeout_s: float = 10
