@@ -48,12 +48,12 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     anonymous: bool = True
-    auth: AuthSettings = AuthSettings()
+    auth: AuthSettings = field(default_factory=AuthSettings)
     admin_token: str | None = field(default=None, repr=False)
     allowed_origins: tuple[str, ...] = ()
     heartbeat_s: float = 25
     grace_s: float = 15
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     lease_s: float = 5
     replicas: int = 1
     prefix: str = "rf"
