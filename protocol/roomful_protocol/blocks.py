@@ -66,7 +66,10 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that took effect: enough to answer a repeat of it as it was answered."""
+    """A command that was decided: enough to answer a repeat of it as it was answered.
+
+    `denied` is (code, message) of one that was refused; it had no effect.
+    """
 
     session: SessionId
     n: int
@@ -74,6 +77,7 @@ class Done:
     id: ClientId | None
     seq: int | None
     data: object = None
+    denied: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
