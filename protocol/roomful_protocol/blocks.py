@@ -68,10 +68,12 @@ class Exited:
 class Done:
     """A command that was decided: enough to answer a repeat of it as it was answered.
 
-    `denied` is (code, message) of one that was refused; it had no effect.
+    `n` is the command's number within `attach`, 0 if it had none. `denied` is (code, message) of
+    one that was refused; it had no effect.
     """
 
     session: SessionId
+    attach: str
     n: int
     user: UserId
     id: ClientId | None
