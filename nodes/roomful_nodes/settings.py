@@ -5,11 +5,22 @@ handed down. The defaults are the product's own; `ops/README.md` describes each 
 """
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 from roomful_protocol.frames import Limits
 
 DEFAULT_PORT: Final = 8000
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name or an address, as bound or as asked for) is this machine only."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,7 @@ class AuthSettings:
 
     secret: str | None = field(default=None, repr=False)
     public_key: str | None = None
-    algorithms: tuple[str, ...] = ("HS256",)
+    algorithms: tuple[str, ...] = ()
 
     @property
     def enabled(self) -> bool:
