@@ -1,0 +1,84 @@
+"""The JSON of what happens in a room, encoded once and shown to every client.
+
+Which fields a frame has is told in `protocol/README.md`.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+
+from roomful_protocol.codecs.json import dumps
+from roomful_protocol.codecs.values import pack
+from roomful_protocol.frames import ClientId, Frame
+from roomful_protocol.ids import RoomName
+
+
+def event_frame(
+    type: str,
+    room: RoomName | None,
+    seq: int | None = None,
+    ts: int | None = None,
+    sender: Frame | None = None,
+    data: object = None,
+) -> bytes:
+    """An event of the application. `sender` is a `frames.person`; `ts` milliseconds since 1970.
+
+    Ephemeral events have neither seq nor ts, targeted ones outside any room no room.
+    Raises ValueError if `data` has no place in a message.
+    """
+    frame: dict[str, object] = {"type": type}
+    if room is not None:
+        frame["room"] = room
+    if seq is not None:
+        frame["seq"] = seq
+    if ts is not None:
+        frame["ts"] = ts
+    if sender is not None:
+        frame["from"] = sender
+    if data is not None:
+        frame["data"] = data
+    return dumps(frame)
+
+
+def presence_frame(
+    room: RoomName,
+    seq: int,
+    ts: int,
+    joined: Sequence[Frame],
+    left: Sequence[Frame],
+    count: int,
+    sample: int | None = None,
+) -> bytes:
+    """Who came and who went (each a `frames.person`), and how many members there are now.
+
+    With `sample`, only so many of each are named, and `joined_count` and `left_count` say how many
+    there were.
+    """
+    data: dict[str, object] = {"joined": joined[:sample], "left": left[:sample], "count": count}
+    if sample is not None:
+        data["joined_count"] = len(joined)
+        data["left_count"] = len(left)
+    return event_frame("presence", room, seq, ts, data=data)
+
+
+def history_frame(
+    id: ClientId | None, room: RoomName, events: Sequence[bytes], more: bool
+) -> bytes:
+    """The answer to `history`, of events that exist as JSON already."""
+    frame: dict[str, object] = {"type": "history"}
+    if id is not None:
+        frame["id"] = id
+    frame["room"] = room
+    frame["data"] = {"events": [orjson.Fragment(event) for event in events], "more": more}
+    return dumps(frame)
+
+
+def with_prev(frame_json: bytes, prev: int) -> bytes:
+    """`frame_json` with the field `prev`: the last seq before it that was for this client."""
+    return b'%b,"prev":%d}' % (frame_json[:-1], prev)
+
+
+def checked_data(data: object) -> None:
+    """Raises ValueError unless clients of both codecs can be sent `data` (a handler's reply)."""
+    dumps(data)
+    pack(data)

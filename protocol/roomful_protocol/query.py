@@ -1,0 +1,72 @@
+"""The query of `/ws?...`: who connects, to which rooms, from where, or as which session."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from roomful_protocol.codecs.inbound import epoch_of, since_of
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.frames import NEW, Since
+from roomful_protocol.ids import RoomName, SessionId, UserId, checked_room, checked_user
+
+_ONCE: Final = frozenset(("name", "user", "token", "since", "epoch", "session", "secret"))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a client asks for while it connects.
+
+    `rooms` are joined at once; `since` and `epoch` are meant for the only one of them. `session`
+    with `secret` resumes a session.
+    """
+
+    rooms: tuple[RoomName, ...] = ()
+    name: str | None = None
+    user: UserId | None = None
+    token: str | None = field(default=None, repr=False)
+    since: Since = NEW
+    epoch: str | None = None
+    session: SessionId | None = None
+    secret: str | None = field(default=None, repr=False)
+
+
+def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
+    """The query made of decoded `pairs`; unknown ones are ignored, empty ones count as absent.
+
+    Raises Refused naming the parameter that is wrong.
+    """
+    rooms: dict[RoomName, None] = {}
+    given: dict[str, str] = {}
+    for key, value in pairs:
+        if key == "room":
+            rooms[checked_room(value)] = None
+        elif key in given:
+            raise Refused(Code.BAD_DATA, f"The parameter {key} must be given once.")
+        elif key in _ONCE and value:
+            given[key] = value
+    return _checked(tuple(rooms), given)
+
+
+def _checked(rooms: tuple[RoomName, ...], given: dict[str, str]) -> Query:
+    since, name, user = given.get("since"), given.get("name"), given.get("user")
+    if len(rooms) != 1 and ("since" in given or "epoch" in given):
+        raise Refused(Code.BAD_DATA, "since and epoch go with exactly one room.")
+    if ("session" in given) != ("secret" in given):
+        raise Refused(Code.BAD_DATA, "session and secret go together.")
+    return Query(
+        rooms=rooms,
+        name=None if name is None else checked_user(name),
+        user=None if user is None else checked_user(user),
+        token=given.get("token"),
+        since=since_of(_number(since)),
+        epoch=epoch_of(given.get("epoch")),
+        session=given.get("session"),
+        secret=given.get("secret"),
+    )
+
+
+def _number(since: str | None) -> str | int | None:
+    # 19 digits are below 2**64, as in a frame.
+    if since is not None and since.isascii() and since.isdigit() and len(since) < 20:
+        return int(since)
+    return since

@@ -1,0 +1,77 @@
+"""The JSON of events: their fields, and `prev` put into frames that exist already."""
+
+import json
+
+import pytest
+
+from roomful_protocol.codecs.events import (
+    checked_data,
+    event_frame,
+    history_frame,
+    presence_frame,
+    with_prev,
+)
+from roomful_protocol.frames import person
+
+ANN = person("ann", "Ann", "n1-x7")
+
+
+def test_durable_event_has_seq_and_ts() -> None:
+    assert event_frame("chat.message", "lobby", 58, 1795230458730, ANN, {"text": "hi"}) == (
+        b'{"type":"chat.message","room":"lobby","seq":58,"ts":1795230458730,'
+        b'"from":{"user":"ann","name":"Ann","session":"n1-x7"},"data":{"text":"hi"}}'
+    )
+
+
+def test_ephemeral_event_has_neither() -> None:
+    frame = event_frame("chat.typing", "lobby", sender=ANN)
+    assert json.loads(frame) == {"type": "chat.typing", "room": "lobby", "from": ANN}
+
+
+def test_targeted_event_outside_rooms_has_no_room() -> None:
+    frame = event_frame("chat.whisper", None, sender=ANN, data="psst")
+    assert json.loads(frame) == {"type": "chat.whisper", "from": ANN, "data": "psst"}
+
+
+@pytest.mark.parametrize("data", [0, False, "", [], {}])
+def test_empty_data_is_still_data(data: object) -> None:
+    assert json.loads(event_frame("a.b", "lobby", 1, 2, data=data))["data"] == data
+
+
+@pytest.mark.parametrize("data", [object(), {1: 2}, 2**64, {"x": {1, 2}}])
+def test_data_without_a_place_in_json_is_refused(data: object) -> None:
+    with pytest.raises(ValueError, match="Not a value for JSON"):
+        event_frame("a.b", "lobby", 1, 2, data=data)
+    with pytest.raises(ValueError, match="Not a value"):
+        checked_data(data)
+
+
+def test_presence_names_everyone_in_a_small_room() -> None:
+    frame = json.loads(presence_frame("lobby", 7, 5, [ANN], [], 3))
+    assert frame["data"] == {"joined": [ANN], "left": [], "count": 3}
+    assert (frame["type"], frame["seq"], frame["ts"]) == ("presence", 7, 5)
+
+
+def test_presence_names_a_sample_in_a_large_room() -> None:
+    frame = json.loads(presence_frame("lobby", 7, 5, [ANN] * 9, [ANN], 900, sample=2))
+    assert frame["data"] == {
+        "joined": [ANN] * 2,
+        "left": [ANN],
+        "count": 900,
+        "joined_count": 9,
+        "left_count": 1,
+    }
+
+
+def test_history_holds_events_as_they_are() -> None:
+    event = event_frame("a.b", "lobby", 1, 2, data="é")
+    assert json.loads(history_frame(None, "lobby", [event, event], more=False)) == {
+        "type": "history",
+        "room": "lobby",
+        "data": {"events": [json.loads(event)] * 2, "more": False},
+    }
+
+
+def test_prev_is_put_into_a_ready_frame() -> None:
+    event = event_frame("a.b", "lobby", 58, 2, data={"end": "}"})
+    assert json.loads(with_prev(event, 55)) == {**json.loads(event), "prev": 55}
