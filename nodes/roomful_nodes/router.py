@@ -1,0 +1,278 @@
+"""Commands to the owners of rooms and their answers back, wherever the rooms are.
+
+A room of this node is called directly; for other nodes, all commands of one turn of the loop leave
+in one message per owner. What is not answered in time, bounces, or comes back as `Moved` is asked
+again, of whoever owns the room by then, under the same number, until the deadline: so nobody sees a
+room move. Nothing here is remembered when it is answered.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from roomful_nodes.batches import Batches, in_parts
+from roomful_nodes.bus import Bus, Message
+from roomful_nodes.metrics import Metrics
+from roomful_protocol.codecs.internode import (
+    pack_answers,
+    pack_commands,
+    unpack_answers,
+    unpack_commands,
+)
+from roomful_protocol.errors import Code
+from roomful_protocol.ids import NodeId, RoomName
+from roomful_protocol.messages import (
+    Accepted,
+    Answer,
+    Ask,
+    Command,
+    Denied,
+    Moved,
+    Read,
+    Say,
+    Sender,
+    Who,
+)
+from roomful_protocol.subjects import Subjects
+from roomful_rooms.clock import Clock
+from roomful_rooms.host import RoomHost
+from roomful_rooms.log import Following
+from roomful_rooms.tasks import Tasks
+
+Answered = Callable[[Answer], None]
+
+ATTEMPT_S = 1.0
+"""So long another node may take before it is asked again."""
+PAUSE_S = (0.005, 0.1)
+"""Pause before the next attempt, doubling from the first to the second, in seconds."""
+SWEEP_S = 0.1
+OUTSTANDING = 20_000
+"""Commands of this node that may wait for answers; beyond, clients are told `busy`."""
+BATCHES = 4096
+"""Batches remembered, in case the broker says that nobody heard them."""
+UNAVAILABLE = Denied(
+    Code.UNAVAILABLE.slug, "No node answered for this room in time. Retry with the same id.", 1000
+)
+BUSY = Denied(Code.BUSY.slug, "This node waits for too many answers; try again in a moment.", 500)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A question on its way. `due`: when another attempt is made, None while none is."""
+
+    reference: int
+    lane: "Lane"
+    ask: Ask
+    n: int
+    answered: Answered
+    asked: float
+    pause: float = PAUSE_S[0]
+    due: float | None = None
+    batch: str = ""
+
+
+class Lane:
+    """The questions of one attachment of a session to one room: numbered, and in order."""
+
+    def __init__(self, router: "Router", room: RoomName, sender: Sender) -> None:
+        self.room = room
+        self.sender = sender
+        self._router = router
+        self._last = 0
+        self._unanswered: dict[int, None] = {}
+
+    def ask(self, ask: Ask, answered: Answered) -> None:
+        """Ask the room; `answered` is called exactly once, now or later, and never with Moved.
+
+        Whatever the room is to remember is numbered; readings and ephemeral messages are not.
+        """
+        n = 0
+        if not isinstance(ask, (Read, Who)) and not (isinstance(ask, Say) and ask.ephemeral):
+            n = self._last = self._last + 1
+            self._unanswered[n] = None
+        self._router.send(self, ask, n, answered)
+
+    def command(self, ask: Ask, n: int) -> Command:
+        """The question as it is asked now: its base moves on as others are answered."""
+        base = next(iter(self._unanswered), n) if n else 0
+        return Command(self.room, self.sender, ask, n, base)
+
+    def settled(self, n: int) -> None:
+        self._unanswered.pop(n, None)
+
+
+class Router:
+    """This node's way to all rooms, and other nodes' way to the rooms of this one.
+
+    `owner` names the living owner of a room, or None while there is none.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        host: RoomHost,
+        bus: Bus,
+        subjects: Subjects,
+        *,
+        owner: Callable[[RoomName], NodeId | None],
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        deadline_s: float = 10,
+    ) -> None:
+        self._node, self._host, self._bus, self._subjects = node, host, bus, subjects
+        self._owner, self._clock, self._metrics = owner, clock, metrics
+        self._tasks, self._deadline_s = tasks, deadline_s
+        self._pending: dict[int, _Pending] = {}
+        self._reference = 0
+        self._sent: OrderedDict[str, list[int]] = OrderedDict()
+        self._commands: Batches[tuple[int, Command]] = Batches(self._send_commands)
+        self._answers: Batches[tuple[int, Answer]] = Batches(self._send_answers)
+        self._following: list[Following] = []
+
+    async def start(self) -> None:
+        """Listen for commands and answers. Returns when the broker knows."""
+        for subject, heard in (
+            (self._subjects.commands(self._node), self._hear_commands),
+            (self._subjects.answers(self._node), self._hear_answers),
+            (self._subjects.bounced(self._node, "*"), self._hear_bounced),
+        ):
+            self._following.append(await self._bus.subscribe(subject, heard))
+        self._tasks.start(self._sweep(), "sweep")
+
+    async def close(self) -> None:
+        for following in self._following:
+            await following.close()
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def lane(self, room: RoomName, sender: Sender) -> Lane:
+        """A fresh numbering for one attachment of a session to one room."""
+        return Lane(self, room, sender)
+
+    async def request(self, room: RoomName, sender: Sender, ask: Ask) -> Answer:
+        """One question outside any lane's numbering."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def answered(given: Answer) -> None:
+            if not answer.done():
+                answer.set_result(given)
+
+        self.send(Lane(self, room, sender), ask, 0, answered)
+        return await answer
+
+    def send(self, lane: Lane, ask: Ask, n: int, answered: Answered) -> None:
+        """Ask on behalf of `lane`, until there is an answer or the deadline has passed."""
+        if len(self._pending) >= OUTSTANDING:
+            lane.settled(n)
+            answered(BUSY)
+            return
+        self._reference += 1
+        pending = _Pending(self._reference, lane, ask, n, answered, self._clock.monotonic())
+        self._pending[pending.reference] = pending
+        self._attempt(pending)
+
+    def _attempt(self, pending: _Pending) -> None:
+        lane = pending.lane
+        owner = self._owner(lane.room)
+        if owner is None:
+            self._retry(pending)
+            return
+        command = lane.command(pending.ask, pending.n)
+        if owner == self._node:
+            # Our own room answers for certain: it needs no second attempt, only the deadline.
+            pending.due = None
+            self._host.receive(command, lambda answer: self._settle(pending.reference, answer))
+        else:
+            pending.due = self._clock.monotonic() + ATTEMPT_S
+            self._commands.add(owner, (pending.reference, command))
+
+    def _retry(self, pending: _Pending) -> None:
+        pending.due = self._clock.monotonic() + pending.pause
+        loop = asyncio.get_running_loop()
+        loop.call_later(pending.pause, self._again, pending.reference, pending.due)
+        pending.pause = min(pending.pause * 2, PAUSE_S[1])
+
+    def _again(self, reference: int, due: float) -> None:
+        pending = self._pending.get(reference)
+        if pending is not None and pending.due == due:
+            self._attempt(pending)
+
+    def _settle(self, reference: int, answer: Answer) -> None:
+        pending = self._pending.get(reference)
+        if pending is None:
+            return
+        if isinstance(answer, Moved):
+            self._metrics.commands_moved.inc()
+            self._retry(pending)
+            return
+        del self._pending[reference]
+        pending.lane.settled(pending.n)
+        self._count(answer, self._clock.monotonic() - pending.asked)
+        pending.answered(answer)
+
+    def _count(self, answer: Answer, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.command_seconds.observe(seconds)
+        match answer:
+            case Denied():
+                metrics.commands_denied.inc()
+            case Accepted(duplicate=True):
+                metrics.commands_duplicate.inc()
+            case _:
+                metrics.commands_accepted.inc()
+
+    async def _sweep(self) -> None:
+        """Give up what is past its deadline; ask again where another node has gone quiet."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = self._clock.monotonic()
+            for pending in list(self._pending.values()):
+                if now - pending.asked >= self._deadline_s:
+                    self._settle(pending.reference, UNAVAILABLE)
+                elif pending.due is not None and now > pending.due + SWEEP_S:
+                    self._attempt(pending)
+
+    # -- between nodes -----------------------------------------------------------------------------
+
+    def _send_commands(self, owner: NodeId, batch: list[tuple[int, Command]]) -> None:
+        for commands, payload in in_parts(batch, pack_commands):
+            self._reference += 1
+            name = f"{self._reference:x}"
+            self._sent[name] = references = [reference for reference, _ in commands]
+            for reference in references:
+                if (pending := self._pending.get(reference)) is not None:
+                    pending.batch = name
+            bounce = self._subjects.bounced(self._node, name)
+            self._bus.publish(self._subjects.commands(owner), payload, bounce)
+        while len(self._sent) > BATCHES:
+            self._sent.popitem(last=False)
+
+    def _hear_bounced(self, message: Message) -> None:
+        """Nobody was there: the owner has gone, and the directory will soon name another."""
+        name = message.subject.rpartition(".")[2]
+        for reference in self._sent.pop(name, ()):
+            pending = self._pending.get(reference)
+            if pending is not None and pending.batch == name:
+                self._retry(pending)
+
+    def _hear_commands(self, message: Message) -> None:
+        for reference, command in unpack_commands(message.payload):
+            self._receive(reference, command)
+
+    def _receive(self, reference: int, command: Command) -> None:
+        gateway = command.sender.node
+        self._host.receive(command, lambda answer: self._answers.add(gateway, (reference, answer)))
+
+    def _send_answers(self, gateway: NodeId, batch: list[tuple[int, Answer]]) -> None:
+        for _, payload in in_parts(batch, pack_answers):
+            self._bus.publish(self._subjects.answers(gateway), payload)
+
+    def _hear_answers(self, message: Message) -> None:
+        for reference, answer in unpack_answers(message.payload):
+            self._settle(reference, answer)

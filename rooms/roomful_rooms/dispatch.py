@@ -1,0 +1,70 @@
+"""From a command to the author's handler: what is asked of the room, and what is checked first."""
+
+from roomful_protocol.blocks import Entered, Member
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.messages import Command, Enter, Exit, Say, Sender
+from roomful_rooms.effects import Gone
+from roomful_rooms.room import Message, Room
+
+
+def begin(room: Room, command: Command) -> object:
+    """Start the room's handler for `command`, in the turn that its context holds.
+
+    Returns what the handler returned, which may have to be awaited. Raises what it raises, and
+    Refused where the room's own rules forbid the command.
+    """
+    match command.ask:
+        case Enter():
+            return _enter(room, command.sender)
+        case Exit(reason=reason):
+            return _exit(room, command.sender, reason)
+        case Say() as say:
+            return _say(room, say, command.sender)
+        case _:
+            raise AssertionError("reading needs no handler")
+
+
+def _enter(room: Room, sender: Sender) -> object:
+    presence, turn, member = room.members, room.context.turn, member_of(sender)
+    before = presence.get(member.session)
+    if before == member:
+        return None
+    presence.enter(member)
+    if before is not None:
+        turn.undo.append(lambda: presence.enter(before))
+        turn.changes.append(Entered(member, moved=True))
+        return None
+    turn.undo.append(lambda: presence.exit(member.session))
+    turn.changes.append(Entered(member))
+    if room.capacity is not None and len(presence) > room.capacity:
+        raise Refused(Code.ROOM_FULL, f"{room.name} is full ({room.capacity} members).")
+    return room.on_join(member)
+
+
+def _exit(room: Room, sender: Sender, reason: str) -> object:
+    presence, turn = room.members, room.context.turn
+    member = presence.get(sender.session)
+    # The attachment tells a leave of the gateway that has the session from one that had it once.
+    if member is None or member.attach != sender.attach:
+        raise Refused(Code.NOT_JOINED, f"You are not in {room.name}.")
+    presence.exit(member.session)
+    turn.undo.append(lambda: presence.enter(member))
+    turn.changes.append(Gone(member, reason))
+    return room.on_leave(member, reason)
+
+
+def _say(room: Room, say: Say, sender: Sender) -> object:
+    member = room.members.get(sender.session)
+    if member is None:
+        if not say.operator:
+            raise Refused(Code.NOT_JOINED, f"Join {room.name} before sending to it.")
+        member = member_of(sender)
+    handler = room.handler(say.type)
+    if handler is None:
+        raise Refused(Code.BAD_TYPE, f"{room.name} does not take messages of type {say.type}.")
+    message = Message(say.type, say.data, member, say.id, say.to, say.ephemeral, say.echo)
+    return handler(room, message)
+
+
+def member_of(sender: Sender) -> Member:
+    return Member(sender.session, sender.user, sender.name, sender.node, sender.attach)

@@ -1,0 +1,175 @@
+"""The next block of a room, gathering while the one before it is on its way to the log."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from roomful_protocol.blocks import Block, Done, Entered, Entry, Exited, Member
+from roomful_protocol.codecs.events import event_frame, presence_frame
+from roomful_protocol.codecs.values import pack
+from roomful_protocol.frames import Frame, person
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import Answer
+from roomful_rooms.effects import Gone, Tell, Turn
+from roomful_rooms.presence import LISTED
+
+Answered = Callable[[Answer], None]
+
+FULL_BYTES: Final = 256_000
+"""From here on commands wait for the next block."""
+TURN_BYTES: Final = 400_000
+"""One handler may not ask for more than this: it must fit a message of the broker."""
+SAMPLE: Final = 20
+"""So many who came and went are named where presence shows counts and a sample."""
+CARRIED: Final = 256
+"""Decisions without effect that wait for a block to ride on; older ones are forgotten first."""
+
+
+class TooMuch(ValueError):
+    """One handler asked for more than a block may hold."""
+
+
+class Draft:
+    """Entries numbered from `first`, changes, decisions, and the answers that wait for them.
+
+    `answers` are released when the block is in the log; an answer that needs the committed room to
+    be made is a function.
+    """
+
+    def __init__(self, room: RoomName, first: int, carried: Iterable[Done] = ()) -> None:
+        self.room = room
+        self.first = first
+        self.entries: list[Entry] = []
+        self.changes: list[Entered | Gone] = []
+        self.state: dict[str, Any] = {}
+        self.removed: set[str] = set()
+        self.done: list[Done] = list(carried)
+        self.answers: list[tuple[Answered, Answer | Callable[[], Answer]]] = []
+        self.bytes = 0
+        self.welcomes = False
+        self.members_at_end: tuple[int, tuple[Member, ...]] = (0, ())
+        # Joins and leaves next to each other share one entry, so its frame is made late.
+        self._open: list[Entered | Gone] = []
+        self._open_count = 0
+        self._open_ts = 0
+
+    @property
+    def effective(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.entries or self._open or self.changes or self.state or self.removed)
+
+    @property
+    def last(self) -> int:
+        """The head of the room once this is written."""
+        return self._next - 1
+
+    @property
+    def full(self) -> bool:
+        return self.bytes >= FULL_BYTES
+
+    @property
+    def _next(self) -> int:
+        return self.first + len(self.entries) + bool(self._open)
+
+    def add(
+        self, turn: Turn, state: dict[str, Any], removed: Sequence[str], count: int, ts: int
+    ) -> int | None:
+        """Take over what a handler asked for; the seq of its first own event, if it had any.
+
+        `count`: members after it; `ts`: ms since 1970. Raises TypeError or ValueError if something
+        cannot be shown to clients or is too much; then nothing is taken.
+        """
+        visible = [change for change in turn.changes if not _silent(change)]
+        merging = bool(visible and self._open) and not _overlap(self._open, visible)
+        first = self._next + (1 if visible and not merging else 0)
+        tells = [tell for tell in turn.tells if not tell.ephemeral]
+        entries = [
+            Entry(first + index, frame_of(tell, self.room, first + index, ts), tell.audience)
+            for index, tell in enumerate(tells)
+        ]
+        size = sum(len(entry.frame) for entry in entries) + _size(state)
+        if size > TURN_BYTES:
+            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {size}.")
+        # Nothing fails from here on.
+        if visible:
+            if not merging:
+                self._close_presence()
+            self._open += visible
+            self._open_count, self._open_ts = count, ts
+        if entries:
+            self._close_presence()
+            self.entries += entries
+        self.changes += turn.changes
+        self._merge_state(state, removed)
+        self.bytes += size + 100 * len(visible)
+        return entries[0].seq if entries else None
+
+    def _merge_state(self, state: dict[str, Any], removed: Iterable[str]) -> None:
+        self.state.update(state)
+        self.removed.difference_update(state)
+        for key in removed:
+            self.state.pop(key, None)
+            self.removed.add(key)
+
+    def _close_presence(self) -> None:
+        if not self._open:
+            return
+        seq = self.first + len(self.entries)
+        joined = [shown(c.member) for c in self._open if isinstance(c, Entered)]
+        left = [shown(c.member) for c in self._open if isinstance(c, Gone)]
+        count = self._open_count
+        sample = SAMPLE if count > LISTED else None
+        frame = presence_frame(self.room, seq, self._open_ts, joined, left, count, sample)
+        self.entries.append(Entry(seq, frame))
+        self._open = []
+
+    def carried(self) -> list[Done]:
+        """The decisions to hand on to the next draft, if this one is not written."""
+        return [] if self.effective else self.done[-CARRIED:]
+
+    def block(
+        self, *, term: int, writer: str, number: int, epoch: str, ts: int, count: int
+    ) -> Block:
+        """The block to append. The draft takes nothing more after this."""
+        self._close_presence()
+        return Block(
+            term=term,
+            writer=writer,
+            number=number,
+            epoch=epoch,
+            first=self.first,
+            ts=ts,
+            count=count,
+            entries=tuple(self.entries),
+            members=tuple(_stored(change) for change in self.changes),
+            state=self.state,
+            removed=tuple(self.removed),
+            done=tuple(self.done),
+        )
+
+
+def frame_of(tell: Tell, room: RoomName, seq: int | None = None, ts: int | None = None) -> bytes:
+    """What clients see of `tell`. Raises TypeError or ValueError if its data cannot be shown."""
+    sender = None if tell.sender is None else shown(tell.sender)
+    return event_frame(tell.type, room, seq, ts, sender, tell.data)
+
+
+def shown(member: Member) -> Frame:
+    return person(member.user, member.name, member.session)
+
+
+def _silent(change: Entered | Gone) -> bool:
+    return isinstance(change, Entered) and change.moved
+
+
+def _stored(change: Entered | Gone) -> Entered | Exited:
+    return change if isinstance(change, Entered) else Exited(change.member.session, change.reason)
+
+
+def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> bool:
+    """Whether somebody is in both: then the order of the two matters, and they stay apart."""
+    sessions = {change.member.session for change in one}
+    return any(change.member.session in sessions for change in other)
+
+
+def _size(state: dict[str, Any]) -> int:
+    return len(pack(state)) if state else 0

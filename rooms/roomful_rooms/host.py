@@ -1,0 +1,206 @@
+"""A node's rooms: started by their first command, passed on with their partition, put to rest.
+
+The host serves a room only while its node holds the lease of the room's partition; every other
+command is answered `Moved`. That is courtesy, not safety: what keeps two hosts apart is the log.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import structlog
+
+from roomful_protocol.codecs.stored import unpack_block
+from roomful_protocol.ids import NodeId, Partition, RoomName, partition_of
+from roomful_protocol.messages import MOVED, Command, Exit, Live, Sender
+from roomful_rooms.actor import Limits, RoomActor
+from roomful_rooms.clock import Clock, NewId
+from roomful_rooms.draft import Answered
+from roomful_rooms.journal import Fenced, Journal, Wrote
+from roomful_rooms.kinds import Kinds
+from roomful_rooms.log import Archive, Log, Record, Unavailable
+from roomful_rooms.tasks import Tasks
+
+RESTART_S = (0.05, 5.0)
+"""A room that keeps failing is started again after this, doubling up to that, in seconds."""
+WAKING = 16
+"""Partitions whose rooms are woken at the same time."""
+UNAVAILABLE_S = 0.5
+TEND_S = 1.0
+
+log_ = structlog.get_logger()
+
+
+class RoomHost:
+    """Runs the rooms of the partitions that this node holds."""
+
+    def __init__(
+        self,
+        *,
+        kinds: Kinds,
+        log: Log,
+        archive: Archive,
+        clock: Clock,
+        new_id: NewId,
+        tasks: Tasks,
+        live: Callable[[RoomName, Live], None],
+        wrote: Wrote = lambda _block, _seconds: None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        idle_s: float = 300,
+        grace_s: float = 15,
+    ) -> None:
+        self._kinds, self._log, self._archive = kinds, log, archive
+        self._clock, self._new_id, self._tasks = clock, new_id, tasks
+        self._live, self._wrote, self._limits = live, wrote, limits
+        self._idle_s, self._grace_s = idle_s, grace_s
+        self._terms: dict[Partition, int] = {}
+        self._actors: dict[RoomName, RoomActor] = {}
+        self._failures: dict[RoomName, tuple[float, float]] = {}
+        self._missing: dict[NodeId, float] = {}
+        self._suspended = False
+        self._waking = asyncio.Semaphore(WAKING)
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def receive(self, command: Command, answered: Answered) -> None:
+        """Hand `command` to its room, starting it if need be; Moved if it is not ours to serve."""
+        actor = None if self._suspended else self._actors.get(command.room)
+        if actor is None:
+            actor = self._start(command.room)
+        if actor is None:
+            answered(MOVED)
+        else:
+            actor.receive(command, answered)
+
+    def _start(self, room: RoomName) -> RoomActor | None:
+        term = self._terms.get(partition_of(room))
+        _, not_before = self._failures.get(room, (0.0, 0.0))
+        if term is None or self._suspended or self._clock.monotonic() < not_before:
+            return None
+        kind = self._kinds.of(room)
+        journal = Journal(
+            room, term, log=self._log, archive=self._archive, clock=self._clock,
+            new_id=self._new_id, tasks=self._tasks, keep=kind.history, wrote=self._wrote,
+        )  # fmt: skip
+        actor = RoomActor(
+            kind, journal, clock=self._clock, tasks=self._tasks, limits=self._limits,
+            live=self._live, ended=self._ended,
+        )  # fmt: skip
+        self._actors[room] = actor
+        return actor
+
+    def _ended(self, actor: RoomActor, reason: BaseException) -> None:
+        """An actor cannot go on. Whoever asks next starts another, which recovers from the log."""
+        if self._actors.get(actor.name) is actor:
+            del self._actors[actor.name]
+        if isinstance(reason, Fenced):
+            log_.warning("room.fenced", room=actor.name, term=actor.journal.term)
+            return
+        wait, _ = self._failures.get(actor.name, (RESTART_S[0] / 2, 0.0))
+        wait = min(wait * 2, RESTART_S[1])
+        self._failures[actor.name] = (wait, self._clock.monotonic() + wait)
+        bug = None if isinstance(reason, Unavailable) else reason
+        log_.error("room.crashed", room=actor.name, retry_s=wait, reason=str(reason), exc_info=bug)
+
+    # -- partitions --------------------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> int:
+        return len(self._terms)
+
+    @property
+    def rooms(self) -> int:
+        return len(self._actors)
+
+    def assign(self, terms: Mapping[Partition, int]) -> None:
+        """Serve exactly these partitions, under these terms; let go of all others.
+
+        What is new is searched for rooms with members, which are woken.
+        """
+        for partition in [p for p, term in self._terms.items() if terms.get(p) != term]:
+            self._drop(partition)
+        for partition, term in terms.items():
+            if partition not in self._terms:
+                self._terms[partition] = term
+                self._tasks.start(self._wake(partition, term), f"wake {partition}")
+
+    async def _wake(self, partition: Partition, term: int) -> None:
+        """Members may have gone with their node: only a running room notices and says so."""
+        async with self._waking:
+            for record in await self._newest(partition, term):
+                if self._terms.get(partition) != term:
+                    return
+                occupied = unpack_block(record.data).count > 0
+                if occupied and record.room not in self._actors:
+                    actor = self._start(record.room)
+                    if actor is not None:
+                        await asyncio.wait([actor.opening])
+
+    async def _newest(self, partition: Partition, term: int) -> list[Record]:
+        """The partition's rooms, asked for until the broker answers or the lease is gone."""
+        while self._terms.get(partition) == term:
+            try:
+                return await self._log.rooms(partition)
+            except Unavailable:
+                await asyncio.sleep(UNAVAILABLE_S)
+        return []
+
+    async def release(self, partition: Partition) -> None:
+        """Stop serving a partition in good order: its rooms finish, and leave a snapshot."""
+        self._terms.pop(partition, None)
+        await self._close(actor for actor in self._actors.values() if actor.partition == partition)
+
+    def _drop(self, partition: Partition) -> None:
+        """The partition is another node's already. Its rooms find out at the log, or rest."""
+        self._terms.pop(partition, None)
+        for actor in [a for a in self._actors.values() if a.partition == partition]:
+            self._tasks.start(self._close([actor]), f"close {actor.name}")
+
+    async def _close(self, actors: Iterable[RoomActor]) -> None:
+        closing = [self._tasks.start(actor.close(), f"close {actor.name}") for actor in actors]
+        # Until they have gone they stay listed, so that nobody starts a second actor beside them.
+        if closing:
+            await asyncio.wait(closing)
+        gone = {name for name, actor in self._actors.items() if actor.closed}
+        for name in gone:
+            del self._actors[name]
+
+    def suspend(self, suspended: bool) -> None:
+        """While the lease is in doubt, serve nobody; what is in memory stays."""
+        if suspended != self._suspended:
+            log_.warning("host.suspended" if suspended else "host.resumed")
+        self._suspended = suspended
+
+    async def close(self) -> None:
+        """Stop all rooms in good order."""
+        self._terms.clear()
+        await self._close(list(self._actors.values()))
+
+    # -- members that are gone, rooms that rest ----------------------------------------------------
+
+    async def tend(self, living: Callable[[], Collection[NodeId]]) -> None:
+        """For ever: sweep the members of lost nodes after their grace, put idle rooms to rest."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            now = self._clock.monotonic()
+            if not self._suspended:
+                self._sweep(frozenset(living()), now)
+            idle = [a for a in self._actors.values() if a.idle and now - a.last_used > self._idle_s]
+            await self._close(idle)
+
+    def _sweep(self, living: frozenset[NodeId], now: float) -> None:
+        missing = {
+            node for actor in self._actors.values() for node in actor.nodes if node not in living
+        }
+        self._missing = {node: self._missing.get(node, now) for node in missing}
+        lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}
+        if lost:
+            for actor in list(self._actors.values()):
+                if not lost.isdisjoint(actor.nodes):
+                    self._sweep_room(actor, lost)
+
+    def _sweep_room(self, actor: RoomActor, lost: set[NodeId]) -> None:
+        gone = [member for member in actor.journal.held.presence if member.node in lost]
+        log_.info("room.swept", room=actor.name, members=len(gone), nodes=sorted(lost))
+        for m in gone:
+            sender = Sender(m.session, m.user, m.name, m.node, m.attach)
+            actor.receive(Command(actor.name, sender, Exit("node_lost")), lambda _answer: None)

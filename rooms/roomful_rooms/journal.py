@@ -1,0 +1,245 @@
+"""One activation's hold on a room's log: recover, fence, append block after block, checkpoint.
+
+While one append is in flight, all that handlers produce gathers in the next draft; so a busy room
+writes many messages per round trip and an idle one writes at once. Nothing is answered and nothing
+is read that the log has not acknowledged.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from roomful_protocol.blocks import Block, Page, Snapshot
+from roomful_protocol.codecs.stored import pack_block, pack_page, pack_snapshot
+from roomful_protocol.ids import RoomName
+from roomful_rooms.clock import Clock, NewId
+from roomful_rooms.draft import Answered, Draft
+from roomful_rooms.log import Archive, Conflict, Log
+from roomful_rooms.recent import Recent
+from roomful_rooms.recovery import SNAPSHOT, Recovered, recover
+from roomful_rooms.tasks import Tasks
+
+CHECKPOINT_BLOCKS = 256
+CHECKPOINT_BYTES = 512_000
+CHECKPOINT_OVERDUE_BLOCKS = 2048
+"""Blocks without a snapshot at which writing pauses: the log keeps only some 4096 of a room."""
+
+log_ = structlog.get_logger()
+
+
+Wrote = Callable[[Block, float], None]
+"""Told of each block that the log has acknowledged, and the seconds that it took."""
+
+
+class Fenced(Exception):
+    """Another activation writes to this room: nothing of this one's draft has happened."""
+
+
+class Journal:
+    """The log of one room, in the hands of the activation `writer` under lease `term`."""
+
+    def __init__(
+        self,
+        room: RoomName,
+        term: int,
+        *,
+        log: Log,
+        archive: Archive,
+        clock: Clock,
+        new_id: NewId,
+        tasks: Tasks,
+        keep: int,
+        wrote: Wrote,
+    ) -> None:
+        self.room = room
+        self.term = term
+        self.writer = new_id()[:12]
+        self.held = Recovered()
+        self.recent = Recent("", 0, ())
+        self.draft = Draft(room, 1)
+        self._log, self._archive, self._clock = log, archive, clock
+        self._new_id, self._tasks, self._keep, self._wrote = new_id, tasks, keep, wrote
+        self._position = 0
+        self._number = 0
+        self._since_checkpoint = 0
+        self._committing: asyncio.Task[None] | None = None
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._in_flight: Draft | None = None
+        self._again: Callable[[], None] = lambda: None
+        self._ended: Callable[[BaseException], None] = lambda _: None
+        self.unsettled = False
+        self._broken = False
+
+    @property
+    def epoch(self) -> str:
+        return self.recent.epoch
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits for the log. `unsettled`: a handler's join or leave may yet be undone."""
+        return self._committing is None and not self.draft.answers
+
+    async def open(self, again: Callable[[], None], ended: Callable[[BaseException], None]) -> None:
+        """Recover the room and fence whoever wrote before.
+
+        `again` is called when a full draft has been replaced by an empty one, `ended` if writing
+        ends for another reason than `close`. Raises Fenced if a later term has written, and
+        Unavailable.
+        """
+        self._again, self._ended = again, ended
+        while True:
+            self.held = held = await recover(self.room, self._log, self._archive)
+            if held.term > self.term:
+                raise Fenced(f"{self.room} is written under term {held.term} > {self.term}")
+            # A log with a hole is another history: clients must not take it for theirs.
+            epoch = held.epoch if held.epoch and held.whole else self._new_id()[:8]
+            self.recent = Recent(epoch, held.seq - len(held.entries), held.pages)
+            self.recent.add(held.entries)
+            self.draft = Draft(self.room, held.seq + 1)
+            try:
+                await self._append(self._block(self.draft), held.position)
+            except Conflict:
+                continue
+            self._since_checkpoint = held.blocks
+            return
+
+    def _block(self, draft: Draft) -> Block:
+        self._number += 1
+        return draft.block(
+            term=self.term,
+            writer=self.writer,
+            number=self._number,
+            epoch=self.epoch,
+            ts=self._clock.wall_ms(),
+            count=len(self.held.presence),
+        )
+
+    async def _append(self, block: Block, after: int) -> None:
+        started = self._clock.monotonic()
+        self._position = await self._log.append(self.room, pack_block(block), after)
+        self._wrote(block, self._clock.monotonic() - started)
+
+    # -- committing --------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Write what the draft holds, now or as soon as the append in flight is acknowledged."""
+        if self._committing is None and (self.draft.effective or self.draft.answers):
+            if self.draft.effective:
+                self._committing = self._tasks.start(self._commit(), f"commit {self.room}")
+            else:
+                self._release(self._turn_over())
+
+    async def _commit(self) -> None:
+        try:
+            # An answer may lead to the next command at once, so even the last look is in the loop.
+            while self.draft.effective or self.draft.answers:
+                draft = self._in_flight = self._turn_over()
+                if draft.effective:
+                    await self._write(draft)
+                self._in_flight = None
+                self._release(draft)
+        except Conflict:
+            self._broken = True
+            self._ended(Fenced(self.room))
+        except Exception as bug:
+            self._broken = True
+            self._ended(bug)
+        finally:
+            self._committing = None
+
+    async def _write(self, draft: Draft) -> None:
+        block, snapshot = self._block(draft), self._due_snapshot(draft)
+        await self._append(block, self._position)
+        self.recent.add(block.entries)
+        self._since_checkpoint += 1
+        if snapshot is not None:
+            await self._start_checkpoint(snapshot)
+
+    def _turn_over(self) -> Draft:
+        draft, presence = self.draft, self.held.presence
+        if draft.welcomes:
+            draft.members_at_end = (len(presence), presence.listed())
+        self.draft = Draft(self.room, draft.last + 1, draft.carried())
+        if draft.full:
+            asyncio.get_running_loop().call_soon(self._again)
+        return draft
+
+    def abandon(self) -> list[Answered]:
+        """Give up: who still waits for an answer that will not come from here."""
+        drafts = [draft for draft in (self._in_flight, self.draft) if draft is not None]
+        waiting = [answered for draft in drafts for answered, _ in draft.answers]
+        for draft in drafts:
+            draft.answers.clear()
+        return waiting
+
+    def _release(self, draft: Draft) -> None:
+        for answered, answer in draft.answers:
+            answered(answer() if callable(answer) else answer)
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def _due_snapshot(self, draft: Draft) -> Snapshot | None:
+        """The room as of the end of `draft`, if it is time: later drafts must not be in it."""
+        due = (
+            self._since_checkpoint >= CHECKPOINT_BLOCKS
+            or self.recent.unpaged_bytes + draft.bytes >= CHECKPOINT_BYTES
+        )
+        blocked = self.unsettled or (self._busy_checkpointing and not self._overdue)
+        if not due or blocked:
+            return None
+        return self._snapshot(draft.last)
+
+    @property
+    def _busy_checkpointing(self) -> bool:
+        return self._checkpoint is not None and not self._checkpoint.done()
+
+    @property
+    def _overdue(self) -> bool:
+        return self._since_checkpoint >= CHECKPOINT_OVERDUE_BLOCKS
+
+    def _snapshot(self, seq: int) -> Snapshot:
+        held = self.held
+        return Snapshot(
+            position=0,
+            epoch=self.epoch,
+            seq=seq,
+            ts=self._clock.wall_ms(),
+            pages=(),
+            members=tuple(held.presence),
+            state=dict(held.state.values_now()),
+            done=tuple(held.ledger),
+        )
+
+    async def _start_checkpoint(self, snapshot: Snapshot) -> None:
+        if self._busy_checkpointing and self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+        self._since_checkpoint = 0
+        writing = self._write_checkpoint(snapshot, self._position)
+        self._checkpoint = self._tasks.start(writing, f"checkpoint {self.room}")
+
+    async def _write_checkpoint(self, snapshot: Snapshot, position: int) -> None:
+        """Pages first, then the snapshot that names them: a reader never misses an entry."""
+        if unpaged := self.recent.unpaged(snapshot.seq):
+            page = Page(unpaged[0].seq, unpaged[-1].seq)
+            await self._archive.save(self.room, f"page-{page.first}", pack_page(unpaged))
+            self.recent.page_written(page)
+        expired = self.recent.expired(self._keep)
+        whole = Snapshot(
+            position, snapshot.epoch, snapshot.seq, snapshot.ts, tuple(self.recent.pages),
+            snapshot.members, snapshot.state, snapshot.done,
+        )  # fmt: skip
+        await self._archive.save(self.room, SNAPSHOT, pack_snapshot(whole))
+        for page in expired:
+            await self._archive.discard(self.room, f"page-{page.first}")
+        log_.debug("room.checkpoint", room=self.room, seq=whole.seq, pages=len(whole.pages))
+
+    async def close(self) -> None:
+        """Write out the draft and a last snapshot, so that the next owner starts at once."""
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        if self._busy_checkpointing and self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+        # What was not committed is in memory still: it must not get into a snapshot.
+        if self._since_checkpoint and not self._broken:
+            await self._write_checkpoint(self._snapshot(self.recent.head), self._position)

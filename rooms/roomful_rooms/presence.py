@@ -1,0 +1,89 @@
+"""Who is in a room, by session: a fold of the joins and leaves in its log."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from roomful_protocol.blocks import Entered, Exited, Member
+from roomful_protocol.frames import Target
+from roomful_protocol.ids import NodeId, SessionId, UserId
+
+LISTED = 200
+"""Up to so many members are listed by name; above, lists are samples and counts are exact."""
+
+
+class Presence:
+    """The members of a room, in the order in which they came. Authors read it; only blocks change
+    it."""
+
+    def __init__(self, members: Iterable[Member] = ()) -> None:
+        self._members: dict[SessionId, Member] = {}
+        self._users: dict[UserId, dict[SessionId, None]] = {}
+        self._nodes: Counter[NodeId] = Counter()
+        for member in members:
+            self.enter(member)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._members
+
+    def get(self, session: SessionId) -> Member | None:
+        return self._members.get(session)
+
+    def of(self, user: UserId) -> tuple[Member, ...]:
+        """The members that are connections of `user`."""
+        return tuple(self._members[session] for session in self._users.get(user, ()))
+
+    @property
+    def nodes(self) -> frozenset[NodeId]:
+        """The nodes that hold the members' sockets."""
+        return frozenset(self._nodes)
+
+    def listed(self) -> tuple[Member, ...]:
+        """The members, or the first `LISTED` of them."""
+        members = tuple(self._members.values())
+        return members[:LISTED]
+
+    def reached(self, targets: Iterable[Target]) -> dict[SessionId, Member]:
+        """The members that a targeted message reaches, by session."""
+        found: dict[SessionId, Member] = {}
+        for target in targets:
+            if target.kind == "user":
+                found.update((member.session, member) for member in self.of(target.value))
+            elif (member := self.get(target.value)) is not None:
+                found[member.session] = member
+        return found
+
+    def enter(self, member: Member) -> None:
+        """Add a member, or move it to another node or attachment."""
+        if member.session in self._members:
+            self.exit(member.session)
+        self._members[member.session] = member
+        self._users.setdefault(member.user, {})[member.session] = None
+        self._nodes[member.node] += 1
+
+    def exit(self, session: SessionId) -> Member | None:
+        member = self._members.pop(session, None)
+        if member is None:
+            return None
+        sessions = self._users[member.user]
+        del sessions[session]
+        if not sessions:
+            del self._users[member.user]
+        self._nodes[member.node] -= 1
+        if not self._nodes[member.node]:
+            del self._nodes[member.node]
+        return member
+
+    def apply(self, changes: Iterable[Entered | Exited]) -> None:
+        """Fold the membership changes of a block."""
+        for change in changes:
+            match change:
+                case Entered(member=member):
+                    self.enter(member)
+                case Exited(session=session):
+                    self.exit(session)

@@ -1,0 +1,83 @@
+"""A room out of its log: the newest snapshot, and the blocks after it."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from roomful_protocol.blocks import Block, Entry, Page
+from roomful_protocol.codecs.stored import unpack_block, unpack_snapshot
+from roomful_protocol.ids import RoomName
+from roomful_rooms.ledger import Ledger
+from roomful_rooms.log import Archive, Log
+from roomful_rooms.presence import Presence
+from roomful_rooms.state import State
+
+SNAPSHOT = "snap"
+CHUNK = 256
+
+log_ = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Recovered:
+    """All of a room as its log has it at record `position`; `term` is the last writer's."""
+
+    position: int = 0
+    term: int = 0
+    epoch: str | None = None
+    seq: int = 0
+    blocks: int = 0
+    whole: bool = True
+    presence: Presence = field(default_factory=Presence)
+    state: State = field(default_factory=State)
+    ledger: Ledger = field(default_factory=Ledger)
+    pages: tuple[Page, ...] = ()
+    entries: list[Entry] = field(default_factory=list)
+
+    def apply(self, block: Block, position: int) -> None:
+        """Fold in the next block of the log."""
+        if block.first != self.seq + 1:
+            self.whole = False
+            self.entries.clear()
+        self.position, self.term, self.epoch = position, block.term, block.epoch
+        self.seq = block.last
+        self.blocks += 1
+        self.presence.apply(block.members)
+        self.state.take(dict(block.state), block.removed)
+        for done in block.done:
+            self.ledger.record(done)
+        self.entries += block.entries
+
+
+async def recover(room: RoomName, log: Log, archive: Archive) -> Recovered:
+    """Read `room` up to its newest record. Raises Unavailable."""
+    while True:
+        recovered = await _from_snapshot(room, archive)
+        while records := await log.read(room, recovered.position, CHUNK):
+            for record in records:
+                recovered.apply(unpack_block(record.data), record.position)
+        newest = await log.last(room)
+        # A read may lag behind the writer before us; the last record never does.
+        if newest is None or newest.position <= recovered.position:
+            if not recovered.whole:
+                log_.error("room.log_hole", room=room, seq=recovered.seq)
+            return recovered
+
+
+async def _from_snapshot(room: RoomName, archive: Archive) -> Recovered:
+    blob = await archive.load(room, SNAPSHOT)
+    if blob is None:
+        return Recovered()
+    snapshot = unpack_snapshot(blob)
+    ledger = Ledger(snapshot.done)
+    for member in snapshot.members:
+        ledger.attach(member.session, member.attach)
+    return Recovered(
+        position=snapshot.position,
+        epoch=snapshot.epoch,
+        seq=snapshot.seq,
+        presence=Presence(snapshot.members),
+        state=State(dict(snapshot.state)),
+        ledger=ledger,
+        pages=snapshot.pages,
+    )
