@@ -1,0 +1,158 @@
+"""The archive on NATS: one message per blob, or a head and parts where it is too large for one.
+
+Parts belong to one version of a blob and never change; the head names the version and is written
+last, by compare-and-set, so that a late repetition of an old save cannot replace a newer one. A
+writer reads the head before it writes parts. So when a head has been written at position H, every
+part before H that is not its own belongs to a version that is gone, or to a writer whose own
+compare-and-set will fail: all of them can be purged.
+"""
+
+from asyncio import sleep
+from collections.abc import Mapping
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Final
+
+from structlog import get_logger
+
+from roomful_nodes import nats_stored
+from roomful_nodes.nats_connection import NatsConnection
+from roomful_nodes.nats_requests import NoAnswer
+from roomful_nodes.nats_stored import Rejected, Stored
+from roomful_nodes.nats_streams import archive_stream
+from roomful_nodes.nats_wire import field, headers, status
+from roomful_protocol.ids import RoomName, partition_of
+from roomful_protocol.subjects import Subjects, stream_of
+
+PART_BYTES: Final = 512 * 1024
+SAVE_S: Final = 5.0
+
+_PARTS: Final = "Roomful-Parts"
+_NOT_THERE: Final = (nats_stored.NO_MESSAGE, 10043)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    stream: str
+    head: str
+
+    def part(self, version: str, number: int) -> str:
+        return f"{self.head}.{version}.{number}"
+
+    @property
+    def parts(self) -> str:
+        """All parts of all versions."""
+        return f"{self.head}.*.*"
+
+
+class NatsArchive:
+    """One node's `Archive`."""
+
+    def __init__(self, connection: NatsConnection, subjects: Subjects) -> None:
+        self._connection = connection
+        self._subjects = subjects
+
+    def _place(self, room: RoomName, key: str) -> _Place:
+        stream = archive_stream(self._subjects, stream_of(partition_of(room)))
+        return _Place(stream, self._subjects.archive(room, key))
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    async def save(self, room: RoomName, key: str, blob: bytes) -> None:
+        place = self._place(room, key)
+        for pause in nats_stored.pauses():
+            try:
+                await self._save(place, blob)
+                return
+            except (NoAnswer, Rejected) as error:
+                # Unknown, or another save came first: see what is there now, and save over it.
+                if not nats_stored.lost_race(error):
+                    log.warning("archive.save_failed", room=room, key=key, error=str(error))
+                await sleep(pause)
+
+    async def _save(self, place: _Place, blob: bytes) -> None:
+        """One attempt. Raises NoAnswer and Rejected."""
+        before = await nats_stored.newest(self._connection, place.stream, place.head)
+        expected = _only_after(before)
+        if len(blob) <= PART_BYTES:
+            position = await self._write(place.head, blob, expected)
+            if before is not None and _parts_of(before):
+                await self._purge(place, position)
+            return
+        version = token_hex(8)
+        pieces = [blob[start : start + PART_BYTES] for start in range(0, len(blob), PART_BYTES)]
+        first, *_ = [
+            await self._write(place.part(version, number), piece, {})
+            for number, piece in enumerate(pieces)
+        ]
+        await self._write(place.head, b"", {**expected, _PARTS: f"{version}.{len(pieces)}"})
+        await self._purge(place, first)
+
+    async def _write(self, subject: str, data: bytes, fields: Mapping[str, str | int]) -> int:
+        header = headers(fields) if fields else None
+        _, answer = await self._connection.request(subject.encode(), data, header, SAVE_S)
+        position: int = nats_stored.parsed(answer)["seq"]
+        return position
+
+    async def _purge(self, place: _Place, before: int) -> None:
+        """Remove the parts stored before a position."""
+        query = {"filter": place.parts, "seq": before}
+        await nats_stored.call(self._connection, f"STREAM.PURGE.{place.stream}", query, SAVE_S)
+
+    # -- loading -----------------------------------------------------------------------------------
+
+    async def load(self, room: RoomName, key: str) -> bytes | None:
+        place = self._place(room, key)
+        return await nats_stored.patiently(lambda: self._load(place))
+
+    async def _load(self, place: _Place) -> bytes | None:
+        """The blob. Raises Rejected, and NoAnswer also if it was replaced in the meantime."""
+        head = await nats_stored.newest(self._connection, place.stream, place.head)
+        if head is None:
+            return None
+        parts = _parts_of(head)
+        if parts is None:
+            return head.data
+        version, _, count = parts.partition(".")
+        pieces = [await self._part(place, version, number) for number in range(int(count))]
+        return b"".join(pieces)
+
+    async def _part(self, place: _Place, version: str, number: int) -> bytes:
+        subject = f"$JS.API.DIRECT.GET.{place.stream}.{place.part(version, number)}"
+        header, data = await self._connection.request(subject.encode(), b"")
+        if status(header):
+            # Purged, since there is a newer version; or on its way to the replica that answered.
+            raise NoAnswer(f"part {number} is not there")
+        return data
+
+    async def discard(self, room: RoomName, key: str) -> None:
+        place = self._place(room, key)
+        await nats_stored.patiently(lambda: self._discard(place))
+
+    async def _discard(self, place: _Place) -> None:
+        head = await nats_stored.newest(self._connection, place.stream, place.head)
+        if head is None:
+            return
+        query = {"seq": head.position, "no_erase": True}
+        try:
+            await nats_stored.call(
+                self._connection, f"STREAM.MSG.DELETE.{place.stream}", query, SAVE_S
+            )
+        except Rejected as rejected:
+            if rejected.code not in _NOT_THERE:
+                raise
+        if _parts_of(head):
+            await self._purge(place, head.position)
+
+
+def _only_after(before: Stored | None) -> dict[str, str | int]:
+    """What makes a write pass only if `before` is still the newest message of its subject."""
+    return {"Nats-Expected-Last-Subject-Sequence": before.position if before else 0}
+
+
+def _parts_of(head: Stored) -> str | None:
+    """`<version>.<count>` if the blob is in parts."""
+    value = field(head.header, _PARTS.encode())
+    return value.decode() if value else None

@@ -1,0 +1,203 @@
+"""nats-py's client with its hot paths replaced: raw subscriptions, coalesced writes, own parser.
+
+nats-py keeps what it does well: connecting, TLS, authentication, pings, reconnecting. Replaced is
+what it does per message: a task and a queue per subscription, headers into mappings, a regular
+expression and a copy of the buffer for each. `nats_resilient.fits` guards the private names.
+"""
+
+from asyncio import Future, Transport, get_running_loop, shield
+from json import loads
+from typing import Any, Final, cast
+
+from nats import errors
+from structlog import get_logger
+
+from roomful_nodes.nats_resilient import ResilientClient
+from roomful_nodes.nats_wire import Heard, Malformed, Parser, publication
+
+CONNECTED_BYTES: Final = 16 * 2**20
+"""What may wait for the socket of a broker that reads slowly."""
+AWAY_BYTES: Final = 2 * 2**20
+"""What may wait for a broker that is away."""
+EAGER_BYTES: Final = 2**18
+"""Beyond this much in one turn of the loop, the socket is written to at once."""
+
+log = get_logger(__name__)
+
+
+class _Replayed:
+    """What nats-py needs of a subscription to tell the next server of it; a tenth of its own."""
+
+    __slots__ = ("_id", "_subject")
+    _queue = ""
+    _max_msgs = 0
+    _received = 0
+    _wait_for_msgs_task = None
+    _message_iterator = None
+    _pending_next_msgs_calls = None
+
+    def __init__(self, id: int, subject: str) -> None:
+        self._id = id
+        self._subject = subject
+
+
+class _Feed:
+    """Stands where nats-py has its parser: messages by `Parser`, the other lines to the client."""
+
+    def __init__(self, client: "LeanClient", parser: Parser) -> None:
+        self._client = client
+        self._parser = parser
+
+    def reset(self) -> None:
+        self._parser.reset()
+
+    async def parse(self, data: bytes = b"") -> None:
+        try:
+            for line in self._parser.feed(data):
+                await self._client.obey(line)
+        except (Malformed, ValueError) as error:
+            raise errors.ProtocolError(str(error)) from error
+
+
+class LeanClient(ResilientClient):
+    """The client of one connection; `listen`, `unlisten`, `post` and `settled` are its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard: dict[bytes, Heard] = {}
+        self._ps = cast("Any", _Feed(self, Parser(self._heard)))
+        self._due = False
+        self._fence: Future[bool] | None = None
+        self._fences: set[Future[bool]] = set()
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    def post(self, subject: bytes, payload: bytes, header: bytes | None, reply: bytes) -> bool:
+        """Send at the end of this turn of the loop. False: dropped, too much is waiting."""
+        limit = CONNECTED_BYTES if self.is_connected else AWAY_BYTES
+        command = publication(subject, payload, header, reply)
+        if self._pending_data_size + len(command) > limit:
+            return False
+        self._queue(command)
+        return True
+
+    def _queue(self, command: bytes) -> None:
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if self._pending_data_size > EAGER_BYTES:
+            self._write()
+        elif not self._due:
+            self._due = True
+            get_running_loop().call_soon(self._turn_ends)
+
+    def _turn_ends(self) -> None:
+        self._due = False
+        self._write()
+
+    def _write(self) -> None:
+        """Write what is pending, or leave it to nats-py's flusher while the socket is congested."""
+        transport = self._socket()
+        if not self._pending or transport is None:
+            return
+        flushes = self._flush_queue
+        if transport.get_write_buffer_size() == 0:
+            self._write_through(transport)
+        elif flushes is not None and flushes.empty():
+            flushes.put_nowait(get_running_loop().create_future())
+
+    def _write_through(self, transport: Transport, more: bytes = b"") -> None:
+        data = b"".join((*self._pending, more))
+        self._pending = []
+        self._pending_data_size = 0
+        try:
+            transport.write(data)
+        except RuntimeError:
+            # uvloop raises when the socket has just died; the read loop finds out, too.
+            log.debug("nats.write_failed", bytes=len(data))
+
+    # -- subscriptions -----------------------------------------------------------------------------
+
+    async def listen(self, subject: str, heard: Heard) -> int:
+        """Call `heard` in the turn in which a message is read. Returns when the broker knows.
+
+        Raises ConnectionClosedError.
+        """
+        self._sid += 1
+        sid = self._sid
+        self._heard[b"%d" % sid] = heard
+        self._subs[sid] = cast("Any", _Replayed(sid, subject))
+        if self.is_connected:
+            self._queue(f"SUB {subject}  {sid}\r\n".encode())
+        try:
+            await self.settled()
+        except BaseException:
+            self.unlisten(sid)
+            raise
+        return sid
+
+    def unlisten(self, sid: int) -> None:
+        """Nothing is heard from now on, whatever is still under way."""
+        self._heard.pop(b"%d" % sid, None)
+        if self._subs.pop(sid, None) is not None and self.is_connected:
+            self._queue(b"UNSUB %d\r\n" % sid)
+
+    async def settled(self) -> None:
+        """Return when the broker has read all that was sent so far.
+
+        All who ask in one turn share one PING. While the broker is away: when it is back and has
+        been told of every subscription. Raises ConnectionClosedError.
+        """
+        while not self.is_closed:
+            if self._fence is None:
+                self._fence = get_running_loop().create_future()
+                get_running_loop().call_soon(self._raise_fence, self._fence)
+            if await shield(self._fence):
+                return
+            await self.back.wait()
+        raise errors.ConnectionClosedError
+
+    def _raise_fence(self, fence: Future[bool]) -> None:
+        """Send PING behind what is pending (nats-py's flush lets it overtake that)."""
+        self._fence = None
+        transport = self._socket()
+        if transport is None:
+            fence.set_result(False)
+            return
+        self._fences.add(fence)
+        self._pongs.append(fence)
+        self._write_through(transport, b"PING\r\n")
+
+    def _went_away(self) -> None:
+        super()._went_away()
+        for fence in self._fences:
+            if not fence.done():
+                fence.set_result(False)
+        self._fences.clear()
+
+    # -- what else the broker says -----------------------------------------------------------------
+
+    async def obey(self, line: bytes) -> None:
+        """Act on a line of the protocol that is not a message. Raises ValueError, Malformed."""
+        match line[:4]:
+            case b"PING":
+                self._queue(b"PONG\r\n")
+            case b"PONG":
+                self._pong()
+            case b"INFO":
+                await self._process_info(loads(line[5:]))
+            case b"-ERR":
+                await self._process_err(line[4:].decode(errors="replace").strip().lower())
+            case b"+OK":
+                pass
+            case _:
+                raise Malformed(line[:80].decode(errors="replace"))
+
+    def _pong(self) -> None:
+        # nats-py sets the result of a future that may be cancelled, which ends its read loop.
+        self._pings_outstanding = 0
+        if not self._pongs:
+            return
+        waiting = self._pongs.pop(0)
+        self._fences.discard(waiting)
+        if not waiting.done():
+            waiting.set_result(True)
