@@ -100,6 +100,17 @@ export async function gives_up_a_connection_that_never_says_hello() {
   client.close();
 }
 
+export async function comes_back_at_once_when_the_network_does() {
+  const { client, socket } = await inLobby(5, { backoff: { base: 1e9, cap: 1e9 } });
+  socket.drop();
+  equal(client.state, "reconnecting");
+  dispatchEvent(new Event("online"));
+  await next(socket);
+  client.close();
+  dispatchEvent(new Event("online"));
+  equal([client.state, FakeSocket.all.length], ["closed", 2]);
+}
+
 export async function spreads_its_attempts() {
   const ceilings = [300, 600, 1200, 1500, 1500];
   ceilings.forEach((ceiling, attempt) => {

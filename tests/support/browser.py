@@ -23,6 +23,8 @@ START_S: Final = 30.0
 ANSWER_S: Final = 30.0
 WAIT_S: Final = 10.0
 POLL_S: Final = 0.03
+PASTED: Final = 100
+"""Characters; nobody types more than that in one go."""
 _FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",
@@ -245,8 +247,10 @@ class Page:
             )
 
     async def type(self, text: str) -> None:
-        """Write into what has the focus, key by key; emoji and the like as a keyboard inserts
-        them."""
+        """Write into what has the focus, key by key; long texts and emoji as if pasted."""
+        if len(text) > PASTED:
+            await self.call("Input.insertText", text=text)
+            return
         for character in text:
             if character.isascii():
                 await self.call("Input.dispatchKeyEvent", type="keyDown", text=character)

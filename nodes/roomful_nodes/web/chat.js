@@ -92,7 +92,8 @@ class Chat {
   start(room) {
     this.enter(room);
     this.#client.open();
-    this.#composer.focus();
+    // On a phone that would open the keyboard over what there is to read.
+    if (matchMedia("(pointer: fine)").matches) this.#composer.focus();
   }
 
   /** Leave the present room for another. @param {string} name */

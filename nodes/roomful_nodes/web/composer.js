@@ -29,7 +29,7 @@ export class Composer extends Emitter {
     this.#form.addEventListener("submit", (event) => (event.preventDefault(), this.#submit()));
     this.#text.addEventListener("input", () => this.#changed());
     this.#text.addEventListener("keydown", (event) => this.#key(event));
-    find("button", this.#aimed).addEventListener("click", () => this.aim(null));
+    find("button", this.#aimed).addEventListener("click", () => (this.aim(null), this.focus()));
   }
 
   focus() {
@@ -44,7 +44,7 @@ export class Composer extends Emitter {
     find("strong", this.#aimed).textContent = person?.name ?? "";
     this.#text.placeholder = person ? `Whisper to ${person.name}` : "Write a message";
     this.#tell(false);
-    this.focus();
+    if (person) this.focus();
   }
 
   /** @param {string} words what is wrong; empty: nothing */

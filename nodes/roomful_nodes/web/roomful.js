@@ -281,8 +281,8 @@ export class Roomful extends Emitter {
   #strayed({ id, room: name, error }) {
     const room = this.#rooms.get(name);
     if (error.code !== "not_joined" || !room || this.#outbox.attempts(id) >= STRAYS) return false;
-    this.#outbox.again(id, 0);
     if (room.joined) room.join();
+    this.#outbox.again(id, 0);
     return true;
   }
 

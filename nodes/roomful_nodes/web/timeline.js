@@ -27,6 +27,7 @@ export class Timeline extends Emitter {
   #more = true;
   #loading = false;
   #pinned = true;
+  #scrolling = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #settled;
 
   /** @param {() => string | null} me the user whose messages are one's own */
@@ -224,10 +225,20 @@ export class Timeline extends Emitter {
     this.#settled = setTimeout(() => this.fill(), SETTLED);
     if (this.#pinned) {
       this.#shed();
-      this.toEnd();
+      this.#toEndSoon();
     } else if (event.type !== "presence") {
       this.#newest.hidden = false;
     }
+  }
+
+  /** Once for all that comes in one frame: a catch-up is thousands of rows. */
+  #toEndSoon() {
+    if (this.#scrolling) return;
+    this.#scrolling = true;
+    requestAnimationFrame(() => {
+      this.#scrolling = false;
+      if (this.#pinned) this.toEnd();
+    });
   }
 
   #shed() {
