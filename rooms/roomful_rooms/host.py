@@ -26,6 +26,8 @@ WAKING = 16
 """Partitions whose rooms are woken at the same time."""
 UNAVAILABLE_S = 0.5
 TEND_S = 1.0
+BEACON_S = 5.0
+"""Rooms used within so many seconds announce their head once a second."""
 
 log_ = structlog.get_logger()
 
@@ -184,8 +186,16 @@ class RoomHost:
             now = self._clock.monotonic()
             if not self._suspended:
                 self._sweep(frozenset(living()), now)
+                self._beacon(now)
             idle = [a for a in self._actors.values() if a.idle and now - a.last_used > self._idle_s]
             await self._close(idle)
+
+    def _beacon(self, now: float) -> None:
+        """Say where busy rooms stand: republication may lose a room's last event, and nothing
+        after it would show."""
+        for actor in self._actors.values():
+            if actor.opening.done() and now - actor.last_used < BEACON_S:
+                self._live(actor.name, Live(b"", head=actor.journal.recent.head))
 
     def _sweep(self, living: frozenset[NodeId], now: float) -> None:
         missing = {

@@ -1,0 +1,68 @@
+"""A node's three connections to NATS, and its seams on them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from roomful_nodes.nats_archive import NatsArchive
+from roomful_nodes.nats_bus import NatsBus
+from roomful_nodes.nats_connection import NatsConnection
+from roomful_nodes.nats_directory import NatsDirectory
+from roomful_nodes.nats_log import NatsLog
+from roomful_nodes.nats_streams import prepare
+from roomful_nodes.seams import Seams
+from roomful_protocol.subjects import Subjects
+from roomful_rooms.clock import Clock, NewId
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is, and how to be let in: a token, or the path of a credentials file."""
+
+    urls: Sequence[str]
+    token: str | None = field(default=None, repr=False)
+    credentials: str | None = None
+
+
+@asynccontextmanager
+async def seams_on(
+    broker: Broker,
+    *,
+    prefix: str,
+    replicas: int,
+    clock: Clock,
+    new_id: NewId,
+    closed: Callable[[], None],
+) -> AsyncIterator[Seams]:
+    """Connect, make the streams that are missing, and close when done.
+
+    Three connections, so that neither a flood of events nor one of appends ever delays a lease.
+    `closed` is called if one of them is lost for good. Raises BrokerError with one sentence.
+    """
+    subjects = Subjects(prefix)
+    async with AsyncExitStack() as open_now:
+
+        async def connect(name: str) -> NatsConnection:
+            connection = await NatsConnection.open(
+                broker.urls,
+                name=f"roomful {name}",
+                token=broker.token,
+                credentials=broker.credentials,
+                closed=closed,
+            )
+            open_now.push_async_callback(connection.close)
+            return connection
+
+        leases = await connect("leases")
+        await prepare(leases, subjects, replicas)
+        appends = await connect("appends")
+        events = await connect("events")
+        yield Seams(
+            log=NatsLog(appends, subjects, events),
+            archive=NatsArchive(appends, subjects),
+            directory=NatsDirectory(leases, subjects),
+            bus=NatsBus(events),
+            subjects=subjects,
+            clock=clock,
+            new_id=new_id,
+        )

@@ -1,0 +1,151 @@
+"""One node: all its parts put together in one place, started and stopped in order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from roomful_nodes.cluster import Cluster, NodeInfo
+from roomful_nodes.gateway import Gateway
+from roomful_nodes.health import measure_loop_lag
+from roomful_nodes.http_api import add_routes
+from roomful_nodes.hub import Hub
+from roomful_nodes.metrics import Metrics
+from roomful_nodes.operator import Operator
+from roomful_nodes.router import Router
+from roomful_nodes.seams import Seams, cluster_key
+from roomful_nodes.settings import NodeSettings
+from roomful_protocol.blocks import Block
+from roomful_protocol.codecs.internode import pack_live
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import Live
+from roomful_rooms.actor import Limits
+from roomful_rooms.directory import Conflict, Unavailable
+from roomful_rooms.host import RoomHost
+from roomful_rooms.kinds import Kinds
+from roomful_rooms.tasks import Tasks
+
+STEP_S: Final = 10.0
+"""What each step of going down may take; then the next one follows all the same."""
+BACKLOG: Final = 4096
+
+log = structlog.get_logger()
+
+
+class Node:
+    """A node of the cluster. `running` makes one."""
+
+    def __init__(self, settings: NodeSettings, kinds: Kinds, seams: Seams, key: bytes) -> None:
+        self.id = settings.node_id or seams.new_id()[:8]
+        self.settings = settings
+        self._seams = seams
+        self._tasks = tasks = Tasks(self.id)
+        self._metrics = metrics = Metrics(CollectorRegistry())
+        clock, subjects, loop = seams.clock, seams.subjects, asyncio.get_running_loop()
+        self._host = RoomHost(
+            kinds=kinds, log=seams.log, archive=seams.archive, clock=clock, new_id=seams.new_id,
+            tasks=tasks, live=self._live, wrote=self._wrote,
+            limits=Limits(settings.mailbox, settings.handler_timeout_s),
+            idle_s=settings.idle_s, grace_s=settings.grace_s,
+        )  # fmt: skip
+        address = f"{settings.host}:{settings.port}"
+        self._cluster = Cluster(
+            NodeInfo(self.id, address, version("roomful"), clock.wall_ms()), seams.directory,
+            self._host, clock=clock, tasks=tasks, lease_s=max(1, round(settings.lease_s)),
+            load=self._load, changed=self._gauge,
+        )  # fmt: skip
+        self._router = Router(
+            self.id, self._host, seams.bus, subjects, owner=self._cluster.owner, clock=clock,
+            tasks=tasks, metrics=metrics, deadline_s=settings.request_timeout_s,
+        )  # fmt: skip
+        self._hub = Hub(
+            self.id, log=seams.log, archive=seams.archive, bus=seams.bus, subjects=subjects,
+            asks=self._router, loop=loop, tasks=tasks, metrics=metrics,
+        )  # fmt: skip
+        self._gateway = Gateway(
+            self.id, settings, key, asks=self._router, hub=self._hub, bus=seams.bus,
+            subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop, tasks=tasks,
+            metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
+        )  # fmt: skip
+        self._operator = Operator(self._cluster, self._router, seams.log, self._hub.history)
+        self._http = web.Application()
+        self._gateway.add_routes(self._http.router)
+        add_routes(self._http.router, self._operator, settings, metrics.registry)
+        self._runner = web.AppRunner(self._http, access_log=None, handle_signals=False)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, settings: NodeSettings, kinds: Kinds, seams: Seams
+    ) -> AsyncIterator["Node"]:
+        """Start a node, and stop it in good order when done.
+
+        Raises Unavailable if the broker does not answer, OSError if the port cannot be had.
+        """
+        node = cls(settings, kinds, seams, await cluster_key(seams))
+        try:
+            await node._start()
+            yield node
+        finally:
+            await node._stop()
+
+    async def _start(self) -> None:
+        # Listening comes before joining: who sees this node in the directory may send at once.
+        await self._router.start()
+        await self._gateway.start()
+        await self._cluster.start()
+        self._tasks.start(self._host.tend(lambda: self._cluster.nodes), "tend")
+        self._tasks.start(measure_loop_lag(self._metrics.loop_lag_seconds), "loop lag")
+        await self._runner.setup()
+        settings = self.settings
+        await web.TCPSite(self._runner, settings.host, settings.port, backlog=BACKLOG).start()
+        log.info("node.started", node=self.id, host=settings.host, port=settings.port)
+
+    async def drain(self, window_s: float) -> None:
+        """Hand the rooms to other nodes, then ask the clients to leave, over `window_s` seconds."""
+        self._operator.draining = True
+        log.info("node.draining", node=self.id, sessions=self._load()[1], window_s=window_s)
+        await _step("hand over", self._cluster.drain())
+        await self._gateway.drain(window_s)
+
+    async def _stop(self) -> None:
+        await _step("gateway", self._gateway.close())
+        await _step("http", self._runner.cleanup())
+        await _step("rooms", self._host.close())
+        await _step("hub", self._hub.close())
+        await _step("router", self._router.close())
+        await _step("cluster", self._cluster.stop())
+        await self._tasks.close()
+        log.info("node.stopped", node=self.id)
+
+    # -- what the parts tell each other ------------------------------------------------------------
+
+    def _live(self, room: RoomName, live: Live) -> None:
+        self._seams.bus.publish(self._seams.subjects.live(room), pack_live(live))
+        self._hub.hear_live(room, live)
+
+    def _wrote(self, block: Block, seconds: float) -> None:
+        self._metrics.blocks.inc()
+        self._metrics.entries.inc(len(block.entries))
+        self._metrics.append_seconds.observe(seconds)
+
+    def _load(self) -> tuple[int, int]:
+        self._gauge()
+        return self._host.rooms, len(self._gateway.sessions)
+
+    def _gauge(self) -> None:
+        self._metrics.rooms.set(self._host.rooms)
+        self._metrics.partitions.set(self._host.partitions)
+
+
+async def _step(name: str, step: Awaitable[object]) -> None:
+    """One step of going down: what goes wrong in it does not keep the next from happening."""
+    try:
+        await asyncio.wait_for(step, STEP_S)
+    except (TimeoutError, Conflict, Unavailable) as problem:
+        log.warning("node.step_failed", step=name, reason=str(problem) or "timeout")

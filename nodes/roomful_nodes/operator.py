@@ -1,0 +1,70 @@
+"""What an operator sees of the whole cluster, from any node: satisfies `operations.Operations`."""
+
+from roomful_nodes.cluster import Cluster
+from roomful_nodes.history import History
+from roomful_nodes.operations import NodeView, RoomView
+from roomful_nodes.router import Router
+from roomful_protocol.codecs.stored import unpack_block
+from roomful_protocol.ids import PARTITIONS, RoomName, partition_of
+from roomful_protocol.messages import Answer, Ask, Read, Sender
+from roomful_rooms.log import Log, Record
+
+
+class Operator:
+    """Looks at the cluster through this node's view, and asks rooms as anybody's owner would."""
+
+    def __init__(self, cluster: Cluster, router: Router, log: Log, history: History) -> None:
+        self._cluster, self._router, self._log, self._history = cluster, router, log, history
+        self.draining = False
+
+    def readiness(self) -> list[str]:
+        reasons = []
+        if self.draining:
+            reasons.append("This node is draining.")
+        if not self._cluster.held:
+            reasons.append("This node's lease is not certain: the broker does not answer.")
+        if not self._cluster.settled:
+            reasons.append("Some partitions have no living owner yet.")
+        return reasons
+
+    async def nodes(self) -> list[NodeView]:
+        owned = [lease.node for lease in self._cluster.table.leases]
+        return [
+            NodeView(
+                id=node.id,
+                address=node.address,
+                state="ready" if node.state == "up" else node.state,
+                partitions=owned.count(node.id),
+                rooms=node.rooms,
+                sessions=node.sessions,
+                version=node.version,
+                started_ms=node.started_ms,
+            )
+            for node in sorted(self._cluster.nodes.values(), key=lambda node: node.started_ms)
+        ]
+
+    async def rooms(self) -> list[RoomView]:
+        records = [
+            record
+            for partition in range(PARTITIONS)
+            for record in await self._log.rooms(partition)
+        ]
+        return sorted(map(self._room, records), key=lambda room: room.name)
+
+    def _room(self, record: Record) -> RoomView:
+        block = unpack_block(record.data)
+        return RoomView(
+            name=record.room,
+            partition=partition_of(record.room),
+            owner=self._cluster.owner(record.room),
+            seq=block.last,
+            members=block.count,
+            active_ms=block.ts,
+        )
+
+    async def ask(self, room: RoomName, ask: Ask, user: str = "operator") -> Answer:
+        me = self._cluster.me.id
+        sender = Sender(session=f"{me}-operator", user=user, name=user, node=me, attach="operator")
+        if isinstance(ask, Read):
+            return await self._history.read(room, sender, ask)
+        return await self._router.request(room, sender, ask)

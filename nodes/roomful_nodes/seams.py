@@ -1,0 +1,40 @@
+"""What a node stands on: the broker's four faces, real or in memory."""
+
+from dataclasses import dataclass
+
+from roomful_nodes.bus import Bus
+from roomful_protocol.subjects import Subjects
+from roomful_rooms.clock import Clock, NewId
+from roomful_rooms.directory import Conflict, Directory
+from roomful_rooms.log import Archive, Log
+
+SECRET = "secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """One node's hold on the broker, on time and on chance. Simulations pass memory twins."""
+
+    log: Log
+    archive: Archive
+    directory: Directory
+    bus: Bus
+    subjects: Subjects
+    clock: Clock
+    new_id: NewId
+
+
+async def cluster_key(seams: Seams) -> bytes:
+    """The key under which all nodes of the cluster sign sessions: made once, kept in the broker.
+
+    Raises Unavailable.
+    """
+    while True:
+        known = (await seams.directory.items()).get(SECRET)
+        if known is not None and known.value:
+            return known.value
+        try:
+            key = (seams.new_id() + seams.new_id() + seams.new_id()).encode()
+            await seams.directory.put(SECRET, key, 0)
+        except Conflict:
+            continue
