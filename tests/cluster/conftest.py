@@ -9,8 +9,6 @@ from tests.support.cluster import NodeProcess
 from tests.support.nats_server import NatsServer
 from tests.support.wire import Wire
 
-pytest_plugins = ["tests.support.nats_server"]
-
 StartNode = Callable[..., Awaitable[NodeProcess]]
 Connect = Callable[..., Awaitable[Wire]]
 

@@ -100,8 +100,9 @@ async def test_a_new_node_takes_its_share_and_rooms_go_on(
     bob = await connect(two, room=rooms)
     for room in rooms:
         await bob.where(type="joined", room=room)
-        await ann.say(room, "after")
-        await bob.where(type="chat.message", room=room)
+        ack = await ann.say(room, "after")
+        for wire in (ann, bob):
+            await wire.where(type="chat.message", room=room, seq=ack["seq"])
         assert ann.texts(room) == ["before", "after"]
         start = (await ann.where(type="joined", room=room))["data"]["seq"]
         check_contiguous(ann.events(room), start)
