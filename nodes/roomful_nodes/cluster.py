@@ -15,7 +15,7 @@ import structlog
 from roomful_protocol.codecs.values import pack, unpack
 from roomful_protocol.ids import NodeId, RoomName, partition_of
 from roomful_rooms.clock import Clock
-from roomful_rooms.directory import Conflict, Directory, Item, Unavailable
+from roomful_rooms.directory import Conflict, Directory, Following, Item, Unavailable
 from roomful_rooms.host import RoomHost
 from roomful_rooms.ownership import Table, plan
 from roomful_rooms.tasks import Tasks
@@ -25,6 +25,8 @@ NODES = "node."
 HAND_OVER = 16
 """Partitions handed to other nodes at a time: their rooms hiccup, the rest do not."""
 RETRY_S = 0.05
+EXPIRY_LATE_S = 2.0
+"""The broker may notice so much later that a key has expired, in seconds."""
 RESYNC_S = 10.0
 """Changes may be missed around a reconnect: everything is read again so often, in seconds."""
 
@@ -68,6 +70,7 @@ class Cluster:
         self.table = Table()
         self._directory, self._host, self._clock, self._tasks = directory, host, clock, tasks
         self._lease_s, self._load, self._changed = lease_s, load, changed
+        self._watching: Following | None = None
         self._revision = 0
         self._table_revision = 0
         self._seen: dict[str, int] = {}
@@ -138,14 +141,31 @@ class Cluster:
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Join the cluster. Raises Unavailable if the broker does not answer."""
-        watching = await self._directory.watch(self._heard)
-        self._watching = watching
-        await self._register()
+        """Join the cluster.
+
+        Raises Unavailable if the broker does not answer, Conflict if a node of this name lives.
+        """
+        self._watching = await self._directory.watch(self._heard)
+        await self._register_first()
         await self._resync()
         self._tasks.start(self._keep_registered(), "lease")
         self._tasks.start(self._keep_placed(), "placement")
         self._tasks.start(self._keep_synced(), "directory")
+
+    async def _register_first(self) -> None:
+        """A node that was given a name may have died under it a moment ago: wait for its lease."""
+        patience = self._clock.monotonic() + self._lease_s + EXPIRY_LATE_S
+        while True:
+            try:
+                await self._register()
+            except Conflict:
+                if self._clock.monotonic() > patience:
+                    raise Conflict(
+                        f"A node named {self.me.id} is running already: choose another --node-id."
+                    ) from None
+                await asyncio.sleep(EXPIRY_LATE_S / 4)
+            else:
+                return
 
     async def _register(self) -> None:
         rooms, sessions = self._load()
@@ -253,7 +273,8 @@ class Cluster:
 
     async def stop(self) -> None:
         """Leave the cluster: others need not wait for the lease to expire."""
-        await self._watching.close()
+        if self._watching is not None:
+            await self._watching.close()
         try:
             await self._directory.delete(NODES + self.me.id, self._revision)
         except (Conflict, Unavailable):

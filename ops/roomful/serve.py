@@ -1,0 +1,111 @@
+"""`roomful serve`: a node and, where none is given, its own broker; from start to last goodbye."""
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from secrets import token_hex
+from typing import Final
+
+import structlog
+
+from roomful.config import Config
+from roomful.embedded import EmbeddedError, EmbeddedServer
+from roomful.failure import Failure
+from roomful_nodes.nats_broker import Broker, seams_on
+from roomful_nodes.nats_connection import BrokerError
+from roomful_nodes.node import Node
+from roomful_nodes.seams import Seams
+from roomful_rooms.clock import Clock
+from roomful_rooms.directory import Conflict, Unavailable
+from roomful_rooms.kinds import Kinds
+
+GC_THRESHOLDS: Final = (50_000, 50, 1000)
+"""With the defaults, full collections of a node with many connections cost a third of the
+handshakes; see `ops/bench`."""
+
+log = structlog.get_logger()
+
+
+async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -> None:
+    """Run a node until SIGTERM or SIGINT: then drain and stop. A second signal hurries.
+
+    `started` is called when the node takes clients. Raises Failure for what an operator can mend.
+    """
+    stopping, hurrying = _signals()
+    async with AsyncExitStack() as running:
+        try:
+            seams = await running.enter_async_context(_seams(config, stopping.set))
+            node = await running.enter_async_context(Node.running(config.node, kinds, seams))
+        except (BrokerError, EmbeddedError) as problem:
+            raise Failure(str(problem)) from None
+        except Unavailable:
+            raise Failure("The broker does not answer: check that nats-server runs.") from None
+        except Conflict as problem:
+            raise Failure(str(problem)) from None
+        except OSError as error:
+            raise Failure(
+                f"Cannot listen on {config.host}:{config.port} ({error.strerror or error}):"
+                " choose another --port or --host."
+            ) from None
+        _settle_memory()
+        started(node)
+        await stopping.wait()
+        await _drain(node, config.drain_window_s, hurrying)
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events for the first and the second SIGTERM or SIGINT."""
+    stopping, hurrying = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (hurrying if stopping.is_set() else stopping).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    return stopping, hurrying
+
+
+@asynccontextmanager
+async def _seams(config: Config, closed: Callable[[], None]) -> AsyncIterator[Seams]:
+    clock = Clock(time.monotonic, lambda: time.time_ns() // 1_000_000)
+    async with AsyncExitStack() as running:
+        token = config.nats_token.get_secret_value() if config.nats_token else None
+        creds = str(config.nats_creds) if config.nats_creds else None
+        broker = Broker(config.nats, token, creds)
+        if not config.nats:
+            embedded = await running.enter_async_context(EmbeddedServer(config.data_dir))
+            broker = Broker([embedded.url], embedded.token)
+        yield await running.enter_async_context(
+            seams_on(
+                broker,
+                prefix=config.prefix,
+                replicas=config.replicas,
+                clock=clock,
+                new_id=lambda: token_hex(10),
+                closed=closed,
+            )
+        )
+
+
+async def _drain(node: Node, window_s: float, hurrying: asyncio.Event) -> None:
+    draining = asyncio.create_task(node.drain(window_s), name="drain")
+    hurry = asyncio.create_task(hurrying.wait(), name="hurry")
+    done, _ = await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    if draining not in done:
+        log.warning("node.hurried")
+    for task in (draining, hurry):
+        task.cancel()
+    await asyncio.wait({draining, hurry})
+    if not draining.cancelled() and (raised := draining.exception()) is not None:
+        log.error("node.drain_failed", exc_info=raised)
+
+
+def _settle_memory() -> None:
+    """What exists now lives as long as the process: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
