@@ -74,3 +74,8 @@ class NodeSettings:
     handler_timeout_s: float = 10
     mailbox: int = 1024
     request_timeout_s: float = 10
+
+    @property
+    def address(self) -> str:
+        """Where this node listens, as shown to operators: `host:port`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

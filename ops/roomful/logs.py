@@ -25,7 +25,10 @@ _LEVELS: Final = {
 def configure(
     format: Format, level: Level, *, node: str, stream: TextIO | None = None
 ) -> FilteringBoundLogger:
-    """Set up logging for this process (the one global thing there is); a logger bound to `node`."""
+    """Set up logging for this process (the one global thing there is), and return a logger.
+
+    Every line that this context and its tasks write from now on bears `node`.
+    """
     out = stream or sys.stdout
     terminal = out.isatty()
     structlog.configure(
@@ -33,7 +36,8 @@ def configure(
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(out),
     )
-    log: FilteringBoundLogger = structlog.get_logger().bind(node=node)
+    structlog.contextvars.bind_contextvars(node=node)
+    log: FilteringBoundLogger = structlog.get_logger()
     # Libraries are asked for what they warn of; their chatter only on request.
     logging.basicConfig(
         handlers=[_Libraries(log)],
@@ -46,6 +50,7 @@ def configure(
 
 def _chain(console: bool, colours: bool) -> list[Processor]:
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
     ]

@@ -1,5 +1,6 @@
 """What a line of the log looks like, and what of the libraries' own logging gets there."""
 
+import asyncio
 import io
 import json
 import logging
@@ -22,6 +23,7 @@ def untouched() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 class Terminal(io.StringIO):
@@ -46,6 +48,18 @@ def test_json_away_from_a_terminal() -> None:
         "room": "löbby",
         "term": 3,
     }
+
+
+async def test_tasks_and_loggers_made_earlier_bear_the_node() -> None:
+    out = io.StringIO()
+    made_at_import = structlog.get_logger()
+    configure("json", "info", node="n1", stream=out)
+
+    async def later() -> None:
+        made_at_import.info("room.claimed")
+
+    await asyncio.create_task(later())
+    assert lines(out)[0]["node"] == "n1"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""Seam: what an operator may ask of a node, about the whole cluster.
+
+Declared here for the HTTP API, which is its user; the node satisfies it.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from roomful_protocol.ids import NodeId, Partition, RoomName
+from roomful_protocol.messages import Answer, Ask
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node as the cluster sees it; `state` is starting, ready or draining."""
+
+    id: NodeId
+    address: str
+    state: str
+    partitions: int
+    rooms: int
+    sessions: int
+    version: str
+    started_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """One room: `seq` is its head, `active_ms` when its last event happened (since 1970)."""
+
+    name: RoomName
+    partition: Partition
+    owner: NodeId | None
+    seq: int
+    members: int
+    active_ms: int
+
+
+class Operations(Protocol):
+    """What an operator may ask of a node about the whole cluster."""
+
+    def readiness(self) -> list[str]:
+        """Why clients should not be sent here, in words; empty when they should."""
+        ...
+
+    async def nodes(self) -> list[NodeView]:
+        """The living nodes. Raises Unavailable."""
+        ...
+
+    async def rooms(self) -> list[RoomView]:
+        """All rooms that have a log, in memory or not. Raises Unavailable."""
+        ...
+
+    async def ask(self, room: RoomName, ask: Ask, user: str = "operator") -> Answer:
+        """The owner's answer, retried while it moves; pages that it names are read already."""
+        ...
