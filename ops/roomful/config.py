@@ -39,7 +39,7 @@ class Config(BaseSettings):
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="Port; 0 lets the system choose.")
+    port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="Port to listen on.")
     app: str | None = Field(None, description="Your rooms, as module:object.")
     data_dir: Path = Field(Path(".roomful"), description="Where the embedded broker stores rooms.")
     node_id: str | None = Field(
