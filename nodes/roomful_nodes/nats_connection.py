@@ -32,6 +32,9 @@ PING_S: Final = 5
 ERROR_LOG_S: Final = 5.0
 """Errors of a connection are logged at most this often."""
 LONGEST_PAUSE_S: Final = 2.0
+RETRY_S: Final = 0.5
+"""Between attempts to connect for the first time."""
+REFUSED_S: Final = RETRY_S / 2
 
 _random: Final = SystemRandom()
 log = get_logger(__name__)
@@ -112,7 +115,7 @@ class NatsConnection:
                     reconnected_cb=self._on_reconnected,
                     closed_cb=self._on_closed,
                     reconnect_to_server_handler=_next_server,
-                    reconnect_time_wait=0.5,
+                    reconnect_time_wait=RETRY_S,
                     max_reconnect_attempts=-1,
                     ping_interval=PING_S,
                     max_outstanding_pings=2,
@@ -245,7 +248,8 @@ class NatsConnection:
         now = get_running_loop().time()
         if self._opening is not None:
             if "authorization" in self._error.lower():
-                self._opening.reschedule(now)
+                # It will not get better. nats-py is given the time to close the socket.
+                self._opening.reschedule(now + REFUSED_S)
         elif now - self._error_logged >= ERROR_LOG_S:
             self._error_logged = now
             self._log.warning("nats.error", error=self._error)

