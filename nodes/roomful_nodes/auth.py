@@ -1,0 +1,139 @@
+"""Who a client is: what its token says, what an anonymous one claims, whose session it resumes."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Any, Final
+
+import jwt
+from jwt.types import Options
+
+from roomful_nodes.settings import AuthSettings
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.ids import RoomName, SessionId, UserId, checked_user, name_of, token
+from roomful_rooms.clock import Clock, NewId
+
+# Times are checked here, by the node's own clock; nothing else is promised of a token.
+_OPTIONS: Final[Options] = {
+    "require": ["sub"],
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_jti": False,
+}
+_MAC_CHARACTERS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A client, as far as it could prove. `rooms`: patterns of what it may join; None: all.
+
+    `expires_ms`: when its token ends, ms since 1970. `chosen`: the name was given, not made up.
+    """
+
+    user: UserId
+    name: str
+    rooms: tuple[str, ...] | None = None
+    expires_ms: int | None = None
+    chosen: bool = True
+
+    def may_join(self, room: RoomName) -> bool:
+        return self.rooms is None or any(fnmatchcase(room, pattern) for pattern in self.rooms)
+
+
+class Authenticator:
+    """Checks tokens (JWT: `sub`, and optionally `name`, `exp`, `nbf`, `rooms`)."""
+
+    def __init__(
+        self, settings: AuthSettings, *, anonymous: bool, clock: Clock, new_id: NewId
+    ) -> None:
+        self._settings, self._anonymous = settings, anonymous
+        self._clock, self._new_id = clock, new_id
+
+    def identify(self, token: str | None, user: UserId | None, name: str | None) -> Identity:
+        """Who connects with these. Raises Refused(UNAUTHORIZED)."""
+        if token is not None:
+            return self.verify(token)
+        if not self._anonymous:
+            raise Refused(Code.UNAUTHORIZED, "This needs a token.")
+        who = user or f"guest-{self._new_id()[:8]}"
+        return Identity(who, name or who, chosen=user is not None)
+
+    def verify(self, token: str) -> Identity:
+        """Who `token` stands for. Raises Refused(UNAUTHORIZED)."""
+        try:
+            return self._identity(self._claims(token))
+        except (jwt.PyJWTError, ValueError, TypeError, Refused) as problem:
+            raise Refused(Code.UNAUTHORIZED, f"The token is not valid: {problem}") from None
+
+    def _claims(self, token: str) -> Mapping[str, Any]:
+        settings = self._settings
+        if not settings.enabled:
+            raise ValueError("this node accepts no tokens.")
+        algorithm = jwt.get_unverified_header(token).get("alg")
+        # By family, never by what works: a public key must not be taken for an HMAC secret.
+        symmetric = isinstance(algorithm, str) and algorithm.startswith("HS")
+        key = settings.secret if symmetric else settings.public_key
+        if not key:
+            raise ValueError(f"this node has no key for {algorithm}.")
+        return jwt.decode(token, key, algorithms=list(settings.algorithms), options=_OPTIONS)
+
+    def _identity(self, claims: Mapping[str, Any]) -> Identity:
+        user = checked_user(claims["sub"])
+        expires_ms = _milliseconds(claims, "exp")
+        now = self._clock.wall_ms()
+        if expires_ms is not None and expires_ms <= now:
+            raise ValueError("it has expired.")
+        starts_ms = _milliseconds(claims, "nbf")
+        if starts_ms is not None and starts_ms > now:
+            raise ValueError("it is not valid yet.")
+        return Identity(user, checked_user(claims.get("name", user)), _rooms(claims), expires_ms)
+
+
+def _milliseconds(claims: Mapping[str, Any], name: str) -> int | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"its {name} is no number.")
+    return int(value * 1000)
+
+
+def _rooms(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
+    rooms = claims.get("rooms")
+    if rooms is None:
+        return None
+    if not isinstance(rooms, list) or not all(isinstance(room, str) for room in rooms):
+        raise ValueError("its rooms are no list of patterns.")
+    return tuple(rooms)
+
+
+class Secrets:
+    """What a client shows to resume its session: the user, and an HMAC that binds both together.
+
+    Any node can check it, also when the node that opened the session is gone.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def secret(self, session: SessionId, user: UserId) -> str:
+        return f"{token(user)}.{self._mac(session, user)}"
+
+    def user(self, session: SessionId, secret: str) -> UserId | None:
+        """Whose session it is, if `secret` is its secret."""
+        named, _, mac = secret.rpartition(".")
+        try:
+            user = name_of(named)
+            expected = self._mac(session, user)
+        except ValueError:
+            return None
+        return user if hmac.compare_digest(mac.encode(), expected.encode()) else None
+
+    def _mac(self, session: SessionId, user: UserId) -> str:
+        named = f"{session}\n{user}".encode()
+        return hmac.new(self._key, named, sha256).hexdigest()[:_MAC_CHARACTERS]

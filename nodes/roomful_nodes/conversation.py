@@ -1,0 +1,219 @@
+"""One open socket of a session: from hello to bye, and everything that the client says between.
+
+Frames come in as the parser pushes them, in order, and are passed on at once; answers come when
+they come. Nothing that a client sends raises from here.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Final
+
+import structlog
+
+from roomful_nodes.auth import Identity
+from roomful_nodes.membership import Membership
+from roomful_nodes.outbox import HIGH, Outbox, Stalled, framed
+from roomful_nodes.rate import Credit, Rate
+from roomful_nodes.requests import Requests
+from roomful_nodes.services import Services
+from roomful_nodes.session import Session
+from roomful_protocol import frames
+from roomful_protocol.codecs import TEXT, wrong_kind
+from roomful_protocol.errors import (
+    CLEAN,
+    HEARTBEAT,
+    OVERLOADED,
+    TOKEN_EXPIRED,
+    TOO_SLOW,
+    Close,
+    Code,
+    Refused,
+)
+from roomful_protocol.frames import Auth, Bye, ClientFrame, Join, Ping
+from roomful_protocol.ids import RoomName
+
+PROTOCOL: Final = 1
+PING: Final = framed(b"", 9)
+LONGEST_TIMER_S: Final = 86_400.0
+
+log = structlog.get_logger()
+
+
+class Conversation:
+    """The session's line while it is open."""
+
+    def __init__(
+        self, services: Services, session: Session, identity: Identity, outbox: Outbox
+    ) -> None:
+        self.session = session
+        self.outbox = outbox
+        self.heard_at = services.clock.monotonic()
+        self._services = services
+        self._identity = identity
+        limits = services.limits
+        self._rate = Rate(limits.messages_per_s, limits.burst, services.clock.monotonic)
+        self._credit = Credit(outbox.pause_reading, outbox.resume_reading)
+        self._requests = Requests(services, session, outbox, self._credit, failed=self.end)
+        self._expiry: asyncio.TimerHandle | None = None
+        self._unread: asyncio.Task[None] | None = None
+
+    @property
+    def rooms(self) -> Mapping[RoomName, Membership]:
+        """The rooms that the client has joined over this socket."""
+        return self._requests.rooms
+
+    # -- its life ----------------------------------------------------------------------------------
+
+    def greet(self, *, resumed: bool) -> None:
+        """Say hello, and watch the token's end. `resumed`: the session is not a new one."""
+        self._requests.resumed = resumed
+        services, session = self._services, self.session
+        data = {
+            "protocol": PROTOCOL,
+            "node": services.node,
+            "session": session.id,
+            "secret": session.secret,
+            "user": session.user,
+            "name": session.name,
+            "heartbeat_s": services.heartbeat_s,
+            "limits": asdict(services.limits),
+            "expires_s": self._expires_s(),
+            "time": services.clock.wall_ms(),
+        }
+        self.outbox.send(frames.hello(data))
+        self._watch_expiry()
+
+    def join(self, join: Join) -> None:
+        """Join a room as the client's query asked for."""
+        self._carry_out(join, 0)
+
+    def _expires_s(self) -> float | None:
+        expires_ms = self._identity.expires_ms
+        return None if expires_ms is None else (expires_ms - self._services.clock.wall_ms()) / 1000
+
+    def _watch_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        left_s = self._expires_s()
+        if left_s is None:
+            return
+        if left_s <= 0:
+            self.end(TOKEN_EXPIRED)
+            return
+        # Some tokens live for years, more than a timer can; and none may make it spin.
+        wait_s = min(max(left_s, 0.01), LONGEST_TIMER_S)
+        self._expiry = self._services.loop.call_later(wait_s, self._watch_expiry)
+
+    def alive(self) -> None:
+        """The client has given a sign of life."""
+        self.heard_at = self._services.clock.monotonic()
+
+    def beat(self, now: float) -> None:
+        """Ask a silent client for a sign of life, or give it up. `now`: monotonic seconds."""
+        silent, period = now - self.heard_at, self._services.heartbeat_s
+        if silent >= 2 * period:
+            self.end(HEARTBEAT)
+        elif silent >= period:
+            self.outbox.write(PING)
+
+    def show(self, frame_json: bytes) -> None:
+        self.outbox.show(frame_json)
+
+    def end(self, close: Close, *, delay_ms: tuple[int, int] = (0, 0)) -> None:
+        """Say `bye` and have the socket closed; nothing is written after that."""
+        self._let_go()
+        self.outbox.end(close, delay_ms=delay_ms)
+
+    def closed(self) -> None:
+        """The socket is closed, or about to be."""
+        self._let_go()
+        self.outbox.shut()
+
+    def _let_go(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        for membership in self.rooms.values():
+            membership.detach()
+
+    # -- what comes in -----------------------------------------------------------------------------
+
+    def receive(self, raw: bytes, text: bool) -> None:
+        """One message of the client."""
+        if not self.outbox.open:
+            return
+        self.alive()
+        wait_ms = self._rate.take()
+        codec = self.outbox.codec
+        try:
+            if text != (codec.opcode == TEXT):
+                raise wrong_kind(codec)
+            frame = codec.decode(raw)
+        except Refused as refusal:
+            self.outbox.send(frames.error(refusal))
+        else:
+            self._carry_out(frame, len(raw), wait_ms)
+        if wait_ms and self._rate.flooding:
+            log.warning("session.flooding", session=self.session.id, user=self.session.user)
+            self.end(OVERLOADED)
+        elif self._unread is None and self.outbox.waiting > HIGH:
+            # Whoever does not read its answers has no need to ask for more of them.
+            waiting = self._until_read()
+            self._unread = self._services.tasks.start(waiting, f"unread {self.session.id}")
+
+    def _carry_out(self, frame: ClientFrame, size: int, wait_ms: int = 0) -> None:
+        try:
+            if wait_ms:
+                raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
+            self._dispatch(frame, size)
+        except Refused as refusal:
+            self._refuse(frame, refusal)
+        except Exception:
+            # A bug of ours: the client that found it keeps its connection.
+            log.exception("session.frame_failed", session=self.session.id, user=self.session.user)
+            told = "The node failed to handle that; it is logged."
+            self._refuse(frame, Refused(Code.HANDLER_FAILED, told))
+
+    def _dispatch(self, frame: ClientFrame, size: int) -> None:
+        match frame:
+            case Auth():
+                self._auth(frame)
+            case Ping():
+                self.outbox.send(frames.pong(frame.id, self._services.clock.wall_ms()))
+            case Bye():
+                self.end(CLEAN)
+            case Join():
+                self._check_join(frame)
+                self._requests.join(frame)
+            case _:
+                self._requests.carry_out(frame, size)
+
+    def _refuse(self, frame: ClientFrame, refusal: Refused) -> None:
+        room = None if isinstance(frame, Auth | Ping | Bye) else frame.room
+        self.outbox.send(frames.error(refusal, frame.id, room))
+
+    def _check_join(self, join: Join) -> None:
+        if join.room is not None and not self._identity.may_join(join.room):
+            raise Refused(Code.FORBIDDEN, f"Your token does not let you into {join.room}.")
+
+    def _auth(self, auth: Auth) -> None:
+        identity = self._services.authenticator.verify(auth.token)
+        if identity.user != self.session.user:
+            raise Refused(Code.UNAUTHORIZED, "That token is another user's.")
+        self._identity = identity
+        self._watch_expiry()
+        if auth.id is not None:
+            self.outbox.send(frames.ack(auth.id, None, data={"expires_s": self._expires_s()}))
+
+    async def _until_read(self) -> None:
+        self._credit.owe(Credit.BYTES)
+        try:
+            await self.outbox.drained()
+        except Stalled:
+            self._services.metrics.too_slow.inc()
+            self.end(TOO_SLOW)
+        finally:
+            self._unread = None
+            self._credit.settle(Credit.BYTES)

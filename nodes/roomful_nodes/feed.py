@@ -1,0 +1,243 @@
+"""One room as this node hears it: what is announced, put in order, made whole, and passed on.
+
+Announcements may be missing. Then the feed reads what is missing from the room's owner, and nobody
+is told anything out of order meanwhile. A member is served live from exactly where its past ends.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from roomful_nodes.chain import Chain
+from roomful_nodes.fanout import Fanout, Follower, shown_to
+from roomful_nodes.history import History
+from roomful_nodes.metrics import Metrics
+from roomful_nodes.ring import Ring
+from roomful_protocol import frames
+from roomful_protocol.blocks import Entry
+from roomful_protocol.codecs.stored import unpack_heard
+from roomful_protocol.errors import Refused
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import Live, Read, Sender
+from roomful_rooms.log import Record, Unavailable
+from roomful_rooms.tasks import Tasks
+
+PATIENCE_S: Final = 0.05
+"""What is known to exist may still be on its way: so long it is waited for."""
+BACKOFF_S: Final = (0.05, 5.0)
+CHUNK: Final = 256
+CHUNK_BYTES: Final = 64 * 1024
+"""A member is attached at once if it has missed no more than this; else it catches up first."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Held:
+    """A member that knows the room up to `at`, which the feed has not heard yet."""
+
+    at: int
+    follower: Follower
+    last: int
+
+
+class Feed:
+    """The room's live members on this node, and the newest entries for those who come back."""
+
+    def __init__(
+        self,
+        room: RoomName,
+        *,
+        reader: Sender,
+        history: History,
+        loop: asyncio.AbstractEventLoop,
+        tasks: Tasks,
+        metrics: Metrics,
+    ) -> None:
+        self.room = room
+        self._reader, self._history = reader, history
+        self._loop, self._tasks, self._metrics = loop, tasks, metrics
+        self._chain = Chain()
+        self._ring = Ring()
+        self._fanout = Fanout(loop, metrics)
+        self._held: list[_Held] = []
+        self._waiting: asyncio.TimerHandle | None = None
+        self._repair: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def epoch(self) -> str | None:
+        """The incarnation of the room's log; None before anything is known of it."""
+        return self._chain.epoch
+
+    @property
+    def head(self) -> int:
+        """The last seq that has been passed on."""
+        return self._chain.head
+
+    # -- hearing -----------------------------------------------------------------------------------
+
+    def hear(self, record: Record) -> None:
+        """A block was committed."""
+        try:
+            heard = unpack_heard(record.data)
+        except ValueError:
+            # Not skipped: the block after it shows a hole, which is read from the owner.
+            log.exception("feed.unreadable", room=self.room, position=record.position)
+            return
+        self.begin(heard.epoch, heard.first - 1)
+        self._pass_on(self._chain.hear(heard))
+        if self._chain.broken:
+            self._start_repair()
+
+    def hear_live(self, live: Live) -> None:
+        """An ephemeral frame, or word of how far the room is."""
+        if live.frame:
+            self._fanout.push(0, live.frame, live.audience)
+        elif self.epoch is not None and live.head > self.head:
+            self._expect(live.head)
+
+    def check(self) -> None:
+        """Announcements may have been missed: compare with the owner."""
+        if self.epoch is not None:
+            self._start_repair()
+
+    def begin(self, epoch: str, head: int) -> None:
+        """The room is known to be at `head` of its incarnation `epoch`: start there, unless this is
+        known already. If it is another incarnation, what was not heard of it is a gap."""
+        if epoch == self.epoch:
+            return
+        before, known = self.head, self.epoch is not None
+        self._ring.clear()
+        self._chain.begin(epoch, head)
+        if known:
+            log.warning("feed.epoch_changed", room=self.room, epoch=epoch, head=head, was=before)
+            # Its numbers start over at `head`, be that less than what was told before.
+            self._tell_gap(before + 1, head, "epoch", self._held)
+            self._held = []
+
+    def _pass_on(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self._ring.extend(entries)
+            for entry in entries:
+                self._fanout.push(entry.seq, entry.frame, entry.audience)
+        if self._held:
+            self._release()
+
+    def _tell_gap(self, first: int, last: int, reason: str, held: Iterable[_Held]) -> None:
+        """Nothing up to the head will come any more: tell live members; make `held` such."""
+        frame = frames.gap(self.room, first, last, reason)
+        self._fanout.gap(frame, self.head)
+        for one in held:
+            one.follower.outbox.send(frame)
+            self._fanout.add(one.follower, self.head)
+
+    # -- what is missing ---------------------------------------------------------------------------
+
+    def _expect(self, seq: int) -> None:
+        """`seq` exists: if it is not heard of in a moment, read it."""
+        self._chain.expect(seq)
+        if self._waiting is None and self._repair is None:
+            self._waiting = self._loop.call_later(PATIENCE_S, self._waited)
+
+    def _waited(self) -> None:
+        self._waiting = None
+        if self._chain.behind:
+            self._start_repair()
+
+    def _start_repair(self) -> None:
+        if self._repair is None and not self._closed:
+            self._repair = self._tasks.start(self._repaired(), f"repair {self.room}")
+
+    async def _repaired(self) -> None:
+        """Read on until nothing is known to be missing."""
+        pause = BACKOFF_S[0]
+        try:
+            while True:
+                before = self.head
+                try:
+                    await self._read_on()
+                except (Refused, Unavailable) as problem:
+                    log.warning("feed.unrepaired", room=self.room, reason=str(problem))
+                else:
+                    if not self._chain.behind:
+                        return
+                if self.head > before:
+                    pause = BACKOFF_S[0]
+                    continue
+                # The owner is away, or does not know yet what others have heard of.
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, BACKOFF_S[1])
+        finally:
+            self._repair = None
+
+    async def _read_on(self) -> None:
+        """Read once what comes after the head. Raises Refused and Unavailable."""
+        after = self.head
+        answer = await self._history.read(self.room, self._reader, Read(after=after, limit=CHUNK))
+        self.begin(answer.epoch, answer.head)
+        if self.head + 1 < answer.oldest <= answer.head:
+            self._lose(answer.oldest - 1)
+        found = [entry for entry in answer.entries if entry.seq > self.head]
+        if found:
+            self._metrics.gaps_repaired.inc()
+            log.info("feed.repaired", room=self.room, after=after, up_to=found[-1].seq)
+        self._chain.expect(answer.head)
+        self._pass_on(self._chain.fill(found))
+
+    def _lose(self, seq: int) -> None:
+        """What is missing up to `seq` is not kept any more."""
+        first = self.head + 1
+        log.warning("feed.lost", room=self.room, first=first, last=seq)
+        self._ring.clear()
+        self._chain.skip(seq)
+        overtaken = [held for held in self._held if held.at <= seq]
+        self._held = [held for held in self._held if held.at > seq]
+        self._tell_gap(first, seq, "retention", overtaken)
+
+    # -- members -----------------------------------------------------------------------------------
+
+    def attach(self, follower: Follower, at: int, last: int) -> bool:
+        """Serve `follower` live from what comes after `at`; all up to there it has been told.
+
+        `last` is the seq of the last event it was given. False if it is too far behind: then it has
+        to catch up first. There is no await in here, so nothing falls between.
+        """
+        self.detach(follower)
+        if at > self.head:
+            self._held.append(_Held(at, follower, last))
+            self._expect(at)
+            return True
+        missed = self.recent(at)
+        if missed is None or sum(len(entry.frame) for entry in missed) > CHUNK_BYTES:
+            return False
+        data, last = shown_to(follower, missed, last)
+        if data:
+            follower.outbox.write(data)
+        self._fanout.add(follower, last)
+        return True
+
+    def detach(self, follower: Follower) -> None:
+        self._fanout.remove(follower)
+        self._held = [held for held in self._held if held.follower is not follower]
+
+    def recent(self, after: int) -> list[Entry] | None:
+        """The entries past `after` up to the head, if they are in memory."""
+        return self._ring.after(after, self.head)
+
+    def _release(self) -> None:
+        ready = [held for held in self._held if held.at <= self.head]
+        self._held = [held for held in self._held if held.at > self.head]
+        for held in ready:
+            if not self.attach(held.follower, held.at, held.last):
+                held.follower.fell_behind(held.last)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._repair is not None:
+            self._repair.cancel()

@@ -1,0 +1,288 @@
+"""The door for sockets: who may come in, as whom, and how they are asked to leave."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+
+from roomful_nodes.auth import Authenticator, Identity, Secrets
+from roomful_nodes.bus import Bus
+from roomful_nodes.conversation import Conversation
+from roomful_nodes.handshake import offered_codec, origin_allowed, read_query
+from roomful_nodes.hub import Hub
+from roomful_nodes.metrics import Metrics
+from roomful_nodes.outbox import LOW, Outbox
+from roomful_nodes.pages import Pages
+from roomful_nodes.services import Asks, Services
+from roomful_nodes.session import Session
+from roomful_nodes.sessions import Sessions
+from roomful_nodes.settings import NodeSettings
+from roomful_nodes.targets import Targets
+from roomful_nodes.websocket import CLOSE_S, PUSHING, PushWebSocket
+from roomful_protocol import frames
+from roomful_protocol.codecs import CODECS, Codec
+from roomful_protocol.errors import (
+    DRAIN,
+    KICKED,
+    OVERLOADED,
+    TOO_BIG,
+    UNAUTHORIZED,
+    VIOLATION,
+    Close,
+    Refused,
+)
+from roomful_protocol.frames import Join
+from roomful_protocol.ids import NodeId, SessionId
+from roomful_protocol.query import Query
+from roomful_protocol.subjects import Subjects
+from roomful_rooms.clock import Clock, NewId
+from roomful_rooms.tasks import Tasks
+
+WEB: Final = Path(__file__).parent / "web"
+CONNECTIONS: Final = 50_000
+"""Sockets that one node takes; whoever comes after is told to come back later."""
+BEATS: Final = 4
+"""Signs of life are looked at so often per heartbeat."""
+SLICE: Final = 200
+"""Sockets looked at in one turn of the loop."""
+DRAIN_STEPS: Final = 100
+DRAIN_STEP_S: Final = 0.05
+
+log = structlog.get_logger()
+
+
+class Gateway:
+    """A node's sockets and their sessions. `others` tells how many other nodes live."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        settings: NodeSettings,
+        key: bytes,
+        *,
+        asks: Asks,
+        hub: Hub,
+        bus: Bus,
+        subjects: Subjects,
+        clock: Clock,
+        new_id: NewId,
+        loop: asyncio.AbstractEventLoop,
+        tasks: Tasks,
+        metrics: Metrics,
+        others: Callable[[], int],
+    ) -> None:
+        self.sessions = Sessions(
+            node, Secrets(key), bus=bus, subjects=subjects, new_id=new_id, loop=loop, tasks=tasks,
+            metrics=metrics, grace_s=settings.grace_s,
+        )  # fmt: skip
+        self._targets = Targets(
+            node, self.sessions, bus=bus, subjects=subjects, new_id=new_id, loop=loop,
+            others=others,
+        )  # fmt: skip
+        authenticator = Authenticator(
+            settings.auth, anonymous=settings.anonymous, clock=clock, new_id=new_id
+        )
+        self._services = Services(
+            node, asks, hub, self._targets, authenticator, settings.limits, settings.heartbeat_s,
+            clock, new_id, loop, tasks, metrics,
+        )  # fmt: skip
+        self._settings = settings
+        self._lines: set[Conversation] = set()
+        self._empty = asyncio.Event()
+        self._draining = False
+
+    def __len__(self) -> int:
+        """How many sockets are open."""
+        return len(self._lines)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/ws", self._connect)
+        Pages(WEB).add_routes(router)
+
+    async def start(self) -> None:
+        """Listen for what other nodes have for sessions here. Returns when the broker knows."""
+        await self.sessions.start()
+        await self._targets.start()
+        if PUSHING:
+            self._services.tasks.start(self._watch_hearts(), "heartbeat")
+        else:
+            log.warning("gateway.slow", reason="this aiohttp is not built as expected")
+
+    async def drain(self, window_s: float) -> None:
+        """Let nobody in, and ask all to leave within `window_s`; returns when they have left."""
+        self._draining = True
+        leaving = list(self._lines)
+        log.info("gateway.draining", connections=len(leaving))
+        step = -(-len(leaving) // DRAIN_STEPS) or 1
+        pause_s = min(window_s / DRAIN_STEPS, DRAIN_STEP_S)
+        for start in range(0, len(leaving), step):
+            for line in leaving[start : start + step]:
+                line.end(DRAIN, delay_ms=(0, int(window_s * 1000)))
+            await asyncio.sleep(pause_s)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                while self._lines:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            log.warning("gateway.not_drained", connections=len(self._lines))
+
+    async def close(self) -> None:
+        """Forget what is left, without a word to the rooms: sessions may go on elsewhere."""
+        self._draining = True
+        for line in list(self._lines):
+            line.end(DRAIN)
+        await self.sessions.close()
+        await self._targets.close()
+
+    def close_session(self, id: SessionId, close: Close = KICKED) -> bool:
+        """Close the socket of a session that is here; False if it is not here."""
+        return self.sessions.close_session(id, close)
+
+    async def _watch_hearts(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s / BEATS)
+            now = self._services.clock.monotonic()
+            for count, line in enumerate(list(self._lines), 1):
+                line.beat(now)
+                if count % SLICE == 0:
+                    await asyncio.sleep(0)
+
+    # -- one socket --------------------------------------------------------------------------------
+
+    async def _connect(self, request: web.Request) -> web.StreamResponse:
+        """The whole life of one socket."""
+        codec = self._admitted(request)
+        ws = PushWebSocket(
+            protocols=tuple(CODECS),
+            message_bytes=self._settings.limits.message_bytes,
+            heartbeat_s=self._settings.heartbeat_s,
+        )
+        await ws.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return ws
+        outbox = None
+        try:
+            async with asyncio.timeout(None) as listening:
+                outbox = Outbox(transport, codec, partial(_stop, listening))
+                await self._converse(request, ws, outbox)
+        except TimeoutError:
+            if outbox is None or outbox.close is None:
+                raise
+        finally:
+            await _hang_up(ws, transport, None if outbox is None else outbox.close)
+        return ws
+
+    def _admitted(self, request: web.Request) -> Codec:
+        """The codec to speak with this client. Raises what it is told instead, as HTTP."""
+        if self._draining:
+            raise web.HTTPServiceUnavailable(
+                text="This node is going away.", headers={"Retry-After": "1"}
+            )
+        origin = request.headers.get("Origin")
+        if not origin_allowed(origin, request.host, self._settings.allowed_origins):
+            log.warning("gateway.origin_refused", origin=origin, host=request.host)
+            raise web.HTTPForbidden(text="Pages of this origin may not connect here.")
+        codec = offered_codec(request.headers.get("Sec-WebSocket-Protocol"))
+        if codec is None:
+            raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
+        return codec
+
+    async def _converse(self, request: web.Request, ws: PushWebSocket, outbox: Outbox) -> None:
+        """Until the socket is closed, or has to be."""
+        conversation = self._begin(request, outbox)
+        if conversation is None:
+            return
+        ws.listen(conversation.receive, conversation.alive)
+        try:
+            async for message in ws:
+                if message.type is WSMsgType.ERROR:
+                    # Either the client's fault, or the socket is closed already.
+                    if not ws.closed:
+                        conversation.end(_fault(message.data))
+                    break
+                ws.received(message.data, message.type is WSMsgType.TEXT)
+        finally:
+            self._end(conversation)
+
+    def _begin(self, request: web.Request, outbox: Outbox) -> Conversation | None:
+        """Who is it? Say hello, and join what the query names; None if nobody is let in."""
+        query, problem = read_query(request.query.items())
+        try:
+            identity = self._services.authenticator.identify(query.token, query.user, query.name)
+        except Refused as refusal:
+            log.info("session.unauthorized", reason=refusal.message, peer=request.remote)
+            outbox.send(frames.error(refusal))
+            outbox.end(UNAUTHORIZED)
+            return None
+        if len(self._lines) >= CONNECTIONS:
+            log.warning("gateway.full", connections=len(self._lines))
+            outbox.end(OVERLOADED, delay_ms=(1000, 10_000))
+            return None
+        session, resumed = self._session(query, identity)
+        conversation = Conversation(self._services, session, identity, outbox)
+        self._lines.add(conversation)
+        self._services.metrics.connections.set(len(self._lines))
+        self.sessions.attach(session, conversation)
+        log.debug("session.opened", session=session.id, user=session.user, resumed=resumed)
+        conversation.greet(resumed=resumed)
+        if problem is not None:
+            outbox.send(frames.error(problem))
+        for room in query.rooms:
+            conversation.join(Join(room, None, query.since, query.epoch))
+        return conversation
+
+    def _session(self, query: Query, identity: Identity) -> tuple[Session, bool]:
+        """The session that the client resumes, or a new one."""
+        if query.session is not None and query.secret is not None:
+            session = self.sessions.resume(query.session, query.secret, identity)
+            if session is not None:
+                return session, True
+        return self.sessions.open(identity), False
+
+    def _end(self, conversation: Conversation) -> None:
+        close = conversation.outbox.close
+        conversation.closed()
+        self._lines.discard(conversation)
+        self._services.metrics.connections.set(len(self._lines))
+        if not self._lines:
+            self._empty.set()
+        session = conversation.session
+        reason = "dropped" if close is None else close.slug
+        log.debug("session.closed", session=session.id, user=session.user, reason=reason)
+        for_good = close is not None and not close.reconnect
+        self.sessions.drop(session, conversation, for_good=for_good)
+
+
+def _stop(listening: asyncio.Timeout) -> None:
+    """Have the reader of a socket stop reading, in the next turn of the loop."""
+    listening.reschedule(asyncio.get_running_loop().time())
+
+
+def _fault(error: object) -> Close:
+    """How to close a socket whose client has broken the WebSocket protocol."""
+    if isinstance(error, WebSocketError) and error.code == WSCloseCode.MESSAGE_TOO_BIG:
+        return TOO_BIG
+    return VIOLATION
+
+
+async def _hang_up(ws: PushWebSocket, transport: asyncio.Transport, close: Close | None) -> None:
+    """Close the socket, waiting a little for the client to have read why."""
+    try:
+        if close is not None:
+            async with asyncio.timeout(2 * CLOSE_S):
+                await ws.close(code=close.code, message=close.slug.encode())
+    except TimeoutError:
+        log.debug("gateway.close_unanswered", code=None if close is None else close.code)
+    finally:
+        ws.forget()
+        if transport.get_write_buffer_size() > LOW:
+            # Nobody reads this any more; the kernel would keep it for many minutes.
+            transport.abort()

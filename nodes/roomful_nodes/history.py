@@ -1,0 +1,132 @@
+"""Reading a room's past: from its owner's memory, or from the pages that the owner names."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Final, Protocol
+
+from roomful_protocol.blocks import Entry, Page
+from roomful_protocol.codecs.stored import unpack_page
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import Answer, Ask, Denied, Entries, Read, Sender, refused
+from roomful_rooms.log import Archive
+from roomful_rooms.tasks import Tasks
+
+PAGES: Final = 16
+"""Pages kept in memory, of all rooms: after a restart many clients ask for the same ones."""
+VISIBLE_BYTES: Final = 512 * 1024
+"""One answer to a client carries no more than this, whatever its limit; it may ask on."""
+VANISHED: Final = 3
+"""A page may go between its naming and its loading, as history is forgotten; then ask again."""
+
+_Key = tuple[RoomName, str, int]
+
+
+class Asks(Protocol):
+    """The way to the owners of rooms."""
+
+    async def request(self, room: RoomName, sender: Sender, ask: Ask) -> Answer:
+        """One question; Denied(unavailable) when nobody answers in time."""
+        ...
+
+
+class History:
+    """A node's reader of the past, for clients and for its own hub."""
+
+    def __init__(self, asks: Asks, archive: Archive, tasks: Tasks) -> None:
+        self._asks, self._archive, self._tasks = asks, archive, tasks
+        self._pages: OrderedDict[_Key, tuple[Entry, ...]] = OrderedDict()
+        self._loading: dict[_Key, asyncio.Task[tuple[Entry, ...] | None]] = {}
+
+    async def read(self, room: RoomName, sender: Sender, read: Read) -> Entries:
+        """The answer to `read`, its pages resolved: at least one entry if there is any there.
+
+        Raises Refused as the owner denies it, and Unavailable when the archive does not answer.
+        """
+        for _ in range(VANISHED):
+            answer = await self._asks.request(room, sender, read)
+            if isinstance(answer, Denied):
+                raise refused(answer)
+            if not isinstance(answer, Entries):
+                raise TypeError(f"not an answer to a reading: {answer!r}")
+            if not answer.pages:
+                return answer
+            if (resolved := await self._resolved(room, read, answer)) is not None:
+                return resolved
+        raise Refused(Code.UNAVAILABLE, "That part of the history is being moved; try again.")
+
+    async def visible(self, room: RoomName, sender: Sender, read: Read) -> tuple[list[Entry], bool]:
+        """The entries of `read` that the sender may hear, at least one if there is any in that
+        direction, and whether there are more. Raises as `read`."""
+        found: list[Entry] = []
+        wanted = read.limit
+        while True:
+            answer = await self.read(room, sender, read)
+            heard = [
+                one for one in answer.entries if one.audience.hears(sender.user, sender.session)
+            ]
+            found = heard + found if read.after is None else found + heard
+            if len(found) >= wanted or not answer.more or not answer.entries:
+                return _within(found, wanted, forward=read.after is not None, more=answer.more)
+            if read.after is None:
+                read = replace(read, before=answer.entries[0].seq)
+            else:
+                read = replace(read, after=answer.entries[-1].seq)
+
+    async def _resolved(self, room: RoomName, read: Read, answer: Entries) -> Entries | None:
+        """`answer` with the entries of its pages; None if one of them is gone."""
+        entries: list[Entry] = []
+        for page in answer.pages:
+            loaded = await self._page((room, answer.epoch, page.first), page)
+            if loaded is None:
+                return None
+            entries += loaded
+        if read.after is not None:
+            chosen = [entry for entry in entries if entry.seq > read.after][: read.limit]
+            more = not chosen or chosen[-1].seq < answer.head
+        else:
+            before = answer.head + 1 if read.before is None else read.before
+            chosen = [entry for entry in entries if entry.seq < before][-read.limit :]
+            more = bool(chosen) and chosen[0].seq > answer.oldest
+        return replace(answer, entries=tuple(chosen), pages=(), more=more)
+
+    async def _page(self, key: _Key, page: Page) -> tuple[Entry, ...] | None:
+        if (known := self._pages.get(key)) is not None:
+            self._pages.move_to_end(key)
+            return known
+        loading = self._loading.get(key)
+        if loading is None:
+            loading = self._tasks.start(self._load(key, page), f"load {key[0]} {page.first}")
+            self._loading[key] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(key, None))
+        # Many may wait for one loading: whoever stops waiting must not stop the others.
+        return await asyncio.shield(loading)
+
+    async def _load(self, key: _Key, page: Page) -> tuple[Entry, ...] | None:
+        room, _, first = key
+        blob = await self._archive.load(room, f"page-{first}")
+        if blob is None:
+            return None
+        entries = unpack_page(blob)
+        if not entries or entries[0].seq != page.first or entries[-1].seq != page.last:
+            return None
+        self._pages[key] = entries
+        if len(self._pages) > PAGES:
+            self._pages.popitem(last=False)
+        return entries
+
+
+def _within(
+    found: list[Entry], limit: int, *, forward: bool, more: bool
+) -> tuple[list[Entry], bool]:
+    """As many of `found` as are wanted and fit one frame, from where the reading began."""
+    ordered = found if forward else found[::-1]
+    size, kept = 0, 0
+    for entry in ordered[:limit]:
+        size += len(entry.frame)
+        if size > VISIBLE_BYTES and kept:
+            break
+        kept += 1
+    chosen = ordered[:kept] if forward else ordered[:kept][::-1]
+    return chosen, more or kept < len(found)

@@ -1,0 +1,133 @@
+"""All rooms that members of this node are in: one feed each, for as long as somebody listens."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from roomful_nodes.bus import Bus, Message
+from roomful_nodes.feed import Feed
+from roomful_nodes.history import Asks, History
+from roomful_nodes.metrics import Metrics
+from roomful_protocol.codecs.internode import unpack_live
+from roomful_protocol.ids import NodeId, RoomName
+from roomful_protocol.messages import Live, Sender
+from roomful_protocol.subjects import Subjects
+from roomful_rooms.log import Archive, Following, Log
+from roomful_rooms.tasks import Tasks
+
+LINGER_S: Final = 5.0
+"""A feed that nobody needs any more is kept for so long: people reload pages."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A feed, how many memberships hold it, and what it follows once that is established."""
+
+    feed: Feed
+    holders: int = 0
+    following: tuple[Following, ...] = ()
+    linger: asyncio.TimerHandle | None = None
+
+
+class Hub:
+    """Feeds by room. Hold one with `feed`, and let it go with `release`, as often."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        log: Log,
+        archive: Archive,
+        bus: Bus,
+        subjects: Subjects,
+        asks: Asks,
+        loop: asyncio.AbstractEventLoop,
+        tasks: Tasks,
+        metrics: Metrics,
+    ) -> None:
+        self.history = History(asks, archive, tasks)
+        self._log, self._bus, self._subjects = log, bus, subjects
+        self._loop, self._tasks, self._metrics = loop, tasks, metrics
+        # The feeds' own reading, on nobody's behalf.
+        self._reader = Sender(session=f"{node}-hub", user="", name="", node=node, attach="")
+        self._open: dict[RoomName, _Open] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def feed(self, room: RoomName) -> Feed:
+        """The feed of `room`, opened if it is not; to be released."""
+        opened = self._open.get(room)
+        if opened is None:
+            feed = Feed(
+                room, reader=self._reader, history=self.history, loop=self._loop,
+                tasks=self._tasks, metrics=self._metrics,
+            )  # fmt: skip
+            opened = self._open[room] = _Open(feed)
+            self._tasks.start(self._follow(opened), f"follow {room}")
+        if opened.linger is not None:
+            opened.linger.cancel()
+            opened.linger = None
+        opened.holders += 1
+        return opened.feed
+
+    def release(self, feed: Feed) -> None:
+        opened = self._open.get(feed.room)
+        if opened is None:
+            return  # All are closed already.
+        opened.holders -= 1
+        if not opened.holders:
+            opened.linger = self._loop.call_later(LINGER_S, self._expire, opened)
+
+    def hear_live(self, room: RoomName, live: Live) -> None:
+        """What a room of this very node says on its live subject: the bus does not tell us."""
+        if (opened := self._open.get(room)) is not None:
+            opened.feed.hear_live(live)
+
+    def check(self) -> None:
+        """Announcements may have been missed, by a lost connection say: compare all with owners."""
+        for opened in self._open.values():
+            opened.feed.check()
+
+    async def close(self) -> None:
+        """Stop following. The memberships must have gone."""
+        closing, self._open = list(self._open.values()), {}
+        for opened in closing:
+            if opened.linger is not None:
+                opened.linger.cancel()
+            await self._close(opened)
+
+    async def _follow(self, opened: _Open) -> None:
+        feed = opened.feed
+        announced = await self._log.follow(feed.room, feed.hear)
+        live = await self._bus.subscribe(
+            self._subjects.live(feed.room), partial(self._heard_live, feed)
+        )
+        opened.following = (announced, live)
+        if self._open.get(feed.room) is not opened:
+            await self._close(opened)
+            return
+        # Joins do not wait for this; so blocks may have been written between the answer to one and
+        # the moment from which on they are announced here.
+        feed.check()
+
+    def _heard_live(self, feed: Feed, message: Message) -> None:
+        try:
+            feed.hear_live(unpack_live(message.payload))
+        except ValueError:
+            log.exception("hub.unreadable", room=feed.room, subject=message.subject)
+
+    def _expire(self, opened: _Open) -> None:
+        del self._open[opened.feed.room]
+        self._tasks.start(self._close(opened), f"unfollow {opened.feed.room}")
+
+    async def _close(self, opened: _Open) -> None:
+        opened.feed.close()
+        following, opened.following = opened.following, ()
+        for one in following:
+            await one.close()

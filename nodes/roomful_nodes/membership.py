@@ -1,0 +1,198 @@
+"""One session's place in one room, over one socket: from its join to its leave."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Literal, Protocol
+
+import structlog
+
+from roomful_nodes.catchup import CatchUp
+from roomful_nodes.fanout import shown_to
+from roomful_nodes.hub import Hub
+from roomful_nodes.metrics import Metrics
+from roomful_nodes.outbox import Outbox, Stalled
+from roomful_protocol import frames
+from roomful_protocol.errors import TOO_SLOW, Close, Code
+from roomful_protocol.frames import ClientId, Frame, Join, person
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import (
+    Answer,
+    Ask,
+    Denied,
+    Enter,
+    Exit,
+    Sender,
+    Welcome,
+    refused,
+)
+from roomful_rooms.tasks import Tasks
+
+ExitReason = Literal["left", "timeout"]
+
+EXIT_AGAIN_S: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class Lane(Protocol):
+    """The questions of one attachment of a session to one room, in order."""
+
+    def ask(self, ask: Ask, answered: Callable[[Answer], None]) -> None:
+        """`answered` is called exactly once, in this turn or a later one, and never with Moved."""
+        ...
+
+
+class Membership:
+    """A follower of the room's feed. `refused` is called if the room does not take the session in,
+    `failed` when the socket has to be closed."""
+
+    def __init__(
+        self,
+        room: RoomName,
+        sender: Sender,
+        lane: Lane,
+        outbox: Outbox,
+        *,
+        hub: Hub,
+        tasks: Tasks,
+        metrics: Metrics,
+        refused: Callable[["Membership"], None],
+        failed: Callable[[Close], None],
+    ) -> None:
+        self.room = room
+        self.sender = sender
+        self.session, self.user = sender.session, sender.user
+        self.lane = lane
+        self.outbox = outbox
+        self._hub, self._tasks, self._metrics = hub, tasks, metrics
+        self._refused, self._failed = refused, failed
+        self._feed = hub.feed(room)
+        self._catching_up: asyncio.Task[None] | None = None
+        self._joined = False
+        self._attached = True
+
+    # -- coming ------------------------------------------------------------------------------------
+
+    def enter(self, join: Join, *, resumed: bool) -> None:
+        """Join, or join again from another place: then `joined` and what follows are told anew."""
+        self.lane.ask(Enter(join.since, join.epoch, resumed), partial(self._entered, join.id))
+
+    def _entered(self, id: ClientId | None, answer: Answer) -> None:
+        match answer:
+            case Welcome():
+                self._joined = True
+                if self._attached:
+                    self._welcome(id, answer)
+            case Denied():
+                self.outbox.send(frames.error(refused(answer), id, self.room))
+                if not self._joined:
+                    self._refused(self)
+            case _:
+                raise TypeError(f"not an answer to a join: {answer!r}")
+
+    def _welcome(self, id: ClientId | None, welcome: Welcome) -> None:
+        """First `joined`, then what was missed, then what happens, without a hole."""
+        self._stop_catching_up()
+        self._feed.begin(welcome.epoch, welcome.seq)
+        self._feed.detach(self)
+        self.outbox.send(frames.joined(id, self.room, _told(welcome)))
+        if welcome.entries is None:
+            self._catch_up(welcome.start, welcome.start)
+            return
+        data, last = shown_to(self, welcome.entries, welcome.start)
+        if data:
+            self.outbox.write(data)
+        if not self._feed.attach(self, welcome.seq, last):
+            self._catch_up(welcome.seq, last)
+
+    # -- being behind ------------------------------------------------------------------------------
+
+    def fell_behind(self, last: int) -> None:
+        """Too much waits for the socket: leave the live members, and read the log instead."""
+        behind = max(self._feed.head - last, 0)
+        self._metrics.lagging.inc()
+        log.info("session.lagging", session=self.session, room=self.room, behind=behind)
+        self.outbox.send(frames.lagging([self.room], behind))
+        self._catch_up(last, last)
+
+    def _catch_up(self, after: int, last: int) -> None:
+        self._stop_catching_up()
+        way = CatchUp(self._feed, self._hub.history, self, self.sender, after, last)
+        running = self._run(way)
+        self._catching_up = self._tasks.start(running, f"catch up {self.session} in {self.room}")
+
+    async def _run(self, way: CatchUp) -> None:
+        try:
+            await way.run()
+        except Stalled:
+            self._metrics.too_slow.inc()
+            log.info("session.too_slow", session=self.session, room=self.room)
+            self._failed(TOO_SLOW)
+
+    def _stop_catching_up(self) -> None:
+        task, self._catching_up = self._catching_up, None
+        if task is not None:
+            task.cancel()
+
+    # -- going -------------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Hear no more, though the room still counts the session in. May be called again."""
+        if self._attached:
+            self._attached = False
+            self._stop_catching_up()
+            self._feed.detach(self)
+            self._hub.release(self._feed)
+
+    def leave(self, id: ClientId | None) -> None:
+        """Leave as the client wishes, and tell it so."""
+        self.detach()
+        self.lane.ask(Exit("left"), partial(self._left, id))
+
+    def _left(self, id: ClientId | None, answer: Answer) -> None:
+        if isinstance(answer, Denied) and answer.code != Code.NOT_JOINED.slug:
+            self.outbox.send(frames.error(refused(answer), id, self.room))
+            self._exited("left", answer)
+        else:
+            self.outbox.send(frames.left(id, self.room))
+
+    def exit(self, reason: ExitReason) -> None:
+        """Leave on behalf of a session that is gone. The room ignores it if the session has been
+        attached elsewhere since."""
+        self.detach()
+        self.lane.ask(Exit(reason), partial(self._exited, reason))
+
+    def _exited(self, reason: ExitReason, answer: Answer) -> None:
+        if not isinstance(answer, Denied):
+            return
+        denial = refused(answer)
+        if denial.code.retry:
+            # Nobody else will say that it has gone, while this node lives.
+            again = self._exit_later(reason)
+            self._tasks.start(again, f"exit {self.session} from {self.room}")
+        elif denial.code is not Code.NOT_JOINED:
+            log.error(
+                "session.exit_refused", session=self.session, room=self.room, code=answer.code
+            )
+
+    async def _exit_later(self, reason: ExitReason) -> None:
+        await asyncio.sleep(EXIT_AGAIN_S)
+        self.exit(reason)
+
+
+def _told(welcome: Welcome) -> Frame:
+    """The data of `joined`."""
+    gap = (
+        None
+        if welcome.gap is None
+        else dict(zip(("from", "to", "reason"), welcome.gap, strict=True))
+    )
+    return {
+        "epoch": welcome.epoch,
+        "seq": welcome.seq,
+        "recovered": welcome.recovered,
+        "gap": gap,
+        "members": [person(one.user, one.name, one.session) for one in welcome.listed],
+        "count": welcome.count,
+    }

@@ -1,0 +1,123 @@
+"""The way out to one socket: whole WebSocket frames, written without waiting.
+
+Nothing is queued here: what the kernel does not take waits in the transport, and how much that is
+decides what a slow client still gets. Below LOW everything; above it, nothing ephemeral; above
+HIGH, no live events at all, only what it can take from the log at its own pace; after PATIENCE_S
+without progress, a `bye`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from roomful_protocol import frames
+from roomful_protocol.codecs import Codec
+from roomful_protocol.errors import Close
+from roomful_protocol.frames import Frame
+
+LOW: Final = 256 * 1024
+HIGH: Final = 1024 * 1024
+PATIENCE_S: Final = 30.0
+GONE: Final = (RuntimeError, OSError)
+"""What writing to a closed socket may raise (uvloop does, asyncio does not)."""
+_POLL_S: Final = (0.005, 0.25)
+"""How often a full socket is looked at again: from the first to the second, doubling."""
+
+
+class Stalled(Exception):
+    """The client has taken nothing for PATIENCE_S."""
+
+
+class Transport(Protocol):
+    """The part of `asyncio.Transport` that is used here."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+def framed(payload: bytes, opcode: int) -> bytes:
+    """`payload` as one unmasked, final WebSocket frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + payload
+    if size < 65_536:
+        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
+
+
+class Outbox:
+    """Writes to one socket until it ends; then silently does nothing.
+
+    `ended` is called once, when the node wants the socket closed: whoever reads the socket then
+    closes it with `close`, and nothing is written after that.
+    """
+
+    def __init__(self, transport: Transport, codec: Codec, ended: Callable[[], None]) -> None:
+        self.codec = codec
+        self.open = True
+        self.close: Close | None = None
+        self._transport = transport
+        self._ended = ended
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def push(self) -> Callable[[bytes], None]:
+        """The transport's own `write`, for fan-out: may raise, and knows nothing of `open`."""
+        return self._transport.write
+
+    def write(self, data: bytes) -> None:
+        """Write whole frames."""
+        if not self.open:
+            return
+        try:
+            self._transport.write(data)
+        except GONE:
+            # Its reader is about to find out.
+            self.open = False
+
+    def send(self, frame: Frame) -> None:
+        self.write(framed(self.codec.encode(frame), self.codec.opcode))
+
+    def show(self, frame_json: bytes) -> None:
+        """Write a frame that exists as JSON already."""
+        self.write(framed(self.codec.shown(frame_json), self.codec.opcode))
+
+    def end(self, close: Close, *, delay_ms: tuple[int, int] = (0, 0)) -> None:
+        """Say `bye` and have the socket closed."""
+        if not self.open:
+            return
+        self.send(frames.bye(close, delay_ms=delay_ms, resume=close.reconnect))
+        # Else the client's own Close would not be heard.
+        self.resume_reading()
+        self.open = False
+        self.close = close
+        self._ended()
+
+    def shut(self) -> None:
+        """The socket is gone."""
+        self.open = False
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.open:
+            self._transport.resume_reading()
+
+    async def drained(self) -> None:
+        """Return once no more than LOW bytes wait, or the socket has ended. Raises Stalled."""
+        clock = asyncio.get_running_loop().time
+        least, deadline, pause = self.waiting, clock() + PATIENCE_S, _POLL_S[0]
+        while self.open and (waiting := self.waiting) > LOW:
+            if waiting < least:
+                least, deadline = waiting, clock() + PATIENCE_S
+            elif clock() >= deadline:
+                raise Stalled
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _POLL_S[1])

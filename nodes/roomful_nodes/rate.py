@@ -1,0 +1,69 @@
+"""How much one client may ask of a node: messages per second, and questions without an answer."""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+FLOOD: Final = 10
+"""A client that goes on through so many bursts' worth of refusals is not going to stop."""
+
+
+class Rate:
+    """A bucket of `burst` messages, filled with `per_s` of them a second."""
+
+    def __init__(self, per_s: float, burst: int, now: Callable[[], float]) -> None:
+        self._per_s, self._burst, self._now = per_s, burst, now
+        self._tokens = float(burst)
+        self._refused = 0.0
+        self._at = now()
+
+    def take(self) -> int:
+        """0 if one more message may pass, else the milliseconds until one may."""
+        now = self._now()
+        gained = (now - self._at) * self._per_s
+        self._at = now
+        # Refusals are forgiven at the rate at which messages are allowed.
+        self._refused = max(self._refused - gained, 0)
+        self._tokens = tokens = min(self._tokens + gained, self._burst)
+        if tokens >= 1:
+            self._tokens -= 1
+            return 0
+        self._refused += 1
+        return ceil((1 - tokens) * 1000 / self._per_s)
+
+    @property
+    def flooding(self) -> bool:
+        return self._refused > FLOOD * self._burst
+
+
+class Credit:
+    """Questions of one client that wait for answers: above a bound it is not listened to.
+
+    So what one client can make a node hold is bounded, whatever its rate. `pause` is called when
+    the bound is reached, `resume` when half of it is free again.
+    """
+
+    ASKS: Final = 256
+    BYTES: Final = 1024 * 1024
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._pause, self._resume = pause, resume
+        self._asks = self._bytes = 0
+        self._paused = False
+
+    def owe(self, size: int) -> None:
+        """A question of `size` bytes has been passed on."""
+        self._asks += 1
+        self._bytes += size
+        if self._asks >= self.ASKS or self._bytes >= self.BYTES:
+            # Again and again while it lasts: others may have resumed the socket meanwhile.
+            self._paused = True
+            self._pause()
+
+    def settle(self, size: int) -> None:
+        """The question has been answered."""
+        self._asks -= 1
+        self._bytes -= size
+        if self._paused and self._asks <= self.ASKS // 2 and self._bytes <= self.BYTES // 2:
+            self._paused = False
+            self._resume()

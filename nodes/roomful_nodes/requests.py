@@ -1,0 +1,188 @@
+"""What a client may ask of rooms and of others, once it is known who it is."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never
+
+import structlog
+
+from roomful_nodes.membership import Membership
+from roomful_nodes.outbox import Outbox
+from roomful_nodes.rate import Credit
+from roomful_nodes.services import Services
+from roomful_nodes.session import Session
+from roomful_protocol import frames
+from roomful_protocol.codecs.events import history_frame
+from roomful_protocol.errors import Close, Code, Refused
+from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Send, person
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import (
+    Accepted,
+    Answer,
+    Denied,
+    Listing,
+    Read,
+    Say,
+    Sender,
+    Who,
+    refused,
+)
+from roomful_rooms.log import Unavailable
+
+log = structlog.get_logger()
+
+
+class Requests:
+    """Carries out frames for one socket. `rooms` holds what was joined over it, also what is not
+    answered yet: a client may go on as if it were in, as the room sees everything in order."""
+
+    def __init__(
+        self,
+        services: Services,
+        session: Session,
+        outbox: Outbox,
+        credit: Credit,
+        *,
+        failed: Callable[[Close], None],
+    ) -> None:
+        self.rooms: dict[RoomName, Membership] = {}
+        self.resumed = False
+        self._services, self._session = services, session
+        self._outbox, self._credit, self._failed = outbox, credit, failed
+
+    def carry_out(self, frame: Leave | Send | History | Members, size: int) -> None:
+        """Raises Refused; `size` is the frame's, in bytes."""
+        match frame:
+            case Send(room=None, to=to) if to:
+                self._send_direct(frame, size)
+            case Send():
+                self._send(frame, size)
+            case Leave():
+                membership = self._membership(frame.room)
+                del self.rooms[membership.room]
+                membership.leave(frame.id)
+            case History():
+                membership = self._membership(frame.room)
+                self._credit.owe(size)
+                reading = self._read(frame, membership, size)
+                self._services.tasks.start(reading, f"history for {self._session.id}")
+            case Members():
+                membership = self._membership(frame.room)
+                self._credit.owe(size)
+                answered = partial(self._listed, frame.id, membership.room, size)
+                membership.lane.ask(Who(), answered)
+            case _:
+                assert_never(frame)
+
+    def _membership(self, room: RoomName | None) -> Membership:
+        """That in `room`; in the only one, if it is not named. Raises Refused."""
+        if room is not None:
+            membership = self.rooms.get(room)
+            if membership is None:
+                raise Refused(Code.NOT_JOINED, f"Join {room} first.")
+            return membership
+        if len(self.rooms) == 1:
+            return next(iter(self.rooms.values()))
+        if not self.rooms:
+            raise Refused(Code.NOT_JOINED, "Join a room first.")
+        raise Refused(Code.BAD_DATA, "Name the room: you are in several.")
+
+    # -- joining -----------------------------------------------------------------------------------
+
+    def join(self, join: Join) -> None:
+        """Join a room, or join it again from another place. Raises Refused."""
+        if join.room is None:
+            membership = self._membership(None)
+        else:
+            membership = self.rooms.get(join.room) or self._begun(join.room)
+        membership.enter(join, resumed=self.resumed)
+
+    def _begun(self, room: RoomName) -> Membership:
+        services, session = self._services, self._session
+        if len(self.rooms) >= services.limits.rooms:
+            raise Refused(
+                Code.FORBIDDEN, f"You are in {len(self.rooms)} rooms, the most allowed: leave one."
+            )
+        # An attachment of its own: the room tells it from any that this session had before.
+        attach = services.new_id()[:12]
+        sender = Sender(session.id, session.user, session.name, services.node, attach)
+        membership = Membership(
+            room, sender, services.asks.lane(room, sender), self._outbox, hub=services.hub,
+            tasks=services.tasks, metrics=services.metrics, refused=self._not_let_in,
+            failed=self._failed,
+        )  # fmt: skip
+        self.rooms[room] = membership
+        session.joins(room)
+        return membership
+
+    def _not_let_in(self, membership: Membership) -> None:
+        if self.rooms.get(membership.room) is membership:
+            del self.rooms[membership.room]
+        membership.detach()
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def _send(self, send: Send, size: int) -> None:
+        membership = self._membership(send.room)
+        say = Say(send.type, send.data, send.id, send.to, send.ephemeral, send.echo)
+        self._credit.owe(size)
+        membership.lane.ask(say, partial(self._said, send.id, membership.room, size))
+
+    def _said(self, id: ClientId | None, room: RoomName, size: int, answer: Answer) -> None:
+        self._credit.settle(size)
+        match answer:
+            case Accepted(seq, data, duplicate, delivered):
+                if id is not None:
+                    shown = data if delivered is None else {"delivered": delivered}
+                    ack = frames.ack(id, room, seq=seq, data=shown, duplicate=duplicate)
+                    self._outbox.send(ack)
+            case Denied():
+                self._outbox.send(frames.error(refused(answer), id, room))
+            case _:
+                raise TypeError(f"not an answer to a message: {answer!r}")
+
+    def _send_direct(self, send: Send, size: int) -> None:
+        self._credit.owe(size)
+        delivered = partial(self._delivered, send.id, size)
+        try:
+            self._services.targets.send(self._session, send, delivered)
+        except Refused:
+            self._credit.settle(size)
+            raise
+
+    def _delivered(self, id: ClientId | None, size: int, count: int) -> None:
+        self._credit.settle(size)
+        if not count:
+            nobody = Refused(Code.UNKNOWN_TARGET, "Nobody whom this is for is connected.")
+            self._outbox.send(frames.error(nobody, id))
+        elif id is not None:
+            self._outbox.send(frames.ack(id, None, data={"delivered": count}))
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    async def _read(self, history: History, membership: Membership, size: int) -> None:
+        read = Read(history.after, history.before, history.limit)
+        past, room = self._services.hub.history, membership.room
+        try:
+            entries, more = await past.visible(room, membership.sender, read)
+        except Refused as refusal:
+            self._outbox.send(frames.error(refusal, history.id, room))
+        except Unavailable:
+            away = Refused(Code.UNAVAILABLE, "The history cannot be read now; try again.")
+            self._outbox.send(frames.error(away, history.id, room))
+        else:
+            events = [entry.frame for entry in entries]
+            self._outbox.show(history_frame(history.id, room, events, more))
+        finally:
+            self._credit.settle(size)
+
+    def _listed(self, id: ClientId | None, room: RoomName, size: int, answer: Answer) -> None:
+        self._credit.settle(size)
+        match answer:
+            case Listing(seq=seq, count=count, members=members):
+                listed = [person(one.user, one.name, one.session) for one in members]
+                self._outbox.send(frames.members(id, room, listed, count, seq))
+            case Denied():
+                self._outbox.send(frames.error(refused(answer), id, room))
+            case _:
+                raise TypeError(f"not an answer to a listing: {answer!r}")

@@ -1,0 +1,41 @@
+"""The newest entries of a room, kept by the hub for those who come back soon."""
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from roomful_protocol.blocks import Entry
+
+KEPT: Final = 512
+KEPT_BYTES: Final = 1024 * 1024
+
+
+class Ring:
+    """Consecutive entries up to the head, bounded in number and bytes: the oldest go first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Add entries that follow the newest one."""
+        for entry in entries:
+            self._entries.append(entry)
+            self._bytes += len(entry.frame)
+        while self._bytes > KEPT_BYTES or len(self._entries) > KEPT:
+            self._bytes -= len(self._entries.popleft().frame)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._bytes = 0
+
+    def after(self, seq: int, head: int) -> list[Entry] | None:
+        """The entries past `seq` up to `head`; None if some of them are not here any more."""
+        missing = head - seq
+        if missing > len(self._entries):
+            return None
+        return list(islice(self._entries, len(self._entries) - missing, None)) if missing else []

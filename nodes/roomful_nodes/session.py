@@ -1,0 +1,56 @@
+"""One client's logical connection: it has a name, and survives a short disconnect."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from roomful_nodes.membership import ExitReason, Membership
+from roomful_protocol.errors import Close
+from roomful_protocol.ids import RoomName, SessionId, UserId
+
+
+class Line(Protocol):
+    """The open socket of a session, as far as the session needs to know."""
+
+    @property
+    def rooms(self) -> Mapping[RoomName, Membership]:
+        """The rooms that were joined over it."""
+        ...
+
+    def show(self, frame_json: bytes) -> None:
+        """Write a frame to the client."""
+        ...
+
+    def end(self, close: Close) -> None:
+        """Say `bye`, hear nothing more, and close."""
+        ...
+
+
+class Session:
+    """`line` is its socket, None while it has none. `parked` are the rooms that it is in by an
+    earlier socket and has not joined again by this one."""
+
+    def __init__(self, id: SessionId, user: UserId, name: str, secret: str) -> None:
+        self.id = id
+        self.user = user
+        self.name = name
+        self.secret = secret
+        self.line: Line | None = None
+        self.parked: dict[RoomName, Membership] = {}
+        # Ends the patience with what is parked, and with the session if it has no line then.
+        self.grace: asyncio.TimerHandle | None = None
+
+    def park(self, line: Line) -> None:
+        """`line` is no more: its rooms wait for the client to come back."""
+        for room, membership in line.rooms.items():
+            membership.detach()
+            self.parked[room] = membership
+
+    def joins(self, room: RoomName) -> None:
+        """The client is back in `room`: the newer attachment replaces the parked one."""
+        self.parked.pop(room, None)
+
+    def leave_parked(self, reason: ExitReason) -> None:
+        parked, self.parked = self.parked, {}
+        for membership in parked.values():
+            membership.exit(reason)

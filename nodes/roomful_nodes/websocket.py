@@ -1,0 +1,143 @@
+"""A WebSocket whose messages are pushed out of aiohttp's parser instead of being waited for.
+
+Waking a task per message costs as much as all the rest of the way in; pushing them more than
+doubles what a node takes in. One private method of aiohttp is overridden for it, with a queue of
+our own between parser and response. `PUSHING` is False if this aiohttp is not built as expected:
+then messages come through `receive` as ever, correct and slower. Ping, pong, close and the closing
+handshake stay aiohttp's in any case.
+"""
+
+import asyncio
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, Final, Literal
+
+from aiohttp import WebSocketError, WSMessage, WSMsgType, web
+from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.http_websocket import WebSocketReader
+
+Receive = Callable[[bytes, bool], None]
+"""Takes one message and whether it came as text. Must not raise."""
+
+_QUEUE_LIMIT: Final = 2**16
+CLOSE_S: Final = 5.0
+"""So long the client's answer to a close is waited for, in seconds."""
+
+
+class _PushQueue(WebSocketDataQueue):
+    """What the parser feeds: messages go to `push`, everything else into the queue."""
+
+    __slots__ = ("alive", "push")
+
+    push: Receive
+    alive: Callable[[], None]
+
+    def feed_data(self, data: Any, size: int) -> None:
+        kind = data[0]
+        if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+            self.push(data[1], kind is WSMsgType.TEXT)
+        else:
+            self.alive()
+            super().feed_data(data, size)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        if isinstance(exc, WebSocketError):
+            # The client broke the protocol. As a message, so that the queue stays open: closing
+            # then waits for the client, which must not be reset before it has read why.
+            super().feed_data(WSMessage(WSMsgType.ERROR, exc, None), 0)
+        else:
+            super().set_exception(exc)
+
+
+class PushWebSocket(web.WebSocketResponse[Literal[False]]):
+    """Messages go to whoever is given to `listen`; `async for` gives what is left."""
+
+    def __init__(
+        self, *, protocols: tuple[str, ...], message_bytes: int, heartbeat_s: float
+    ) -> None:
+        super().__init__(
+            protocols=protocols,
+            # aiohttp refuses what reaches this size, we what exceeds ours.
+            max_msg_size=message_bytes + 1,
+            # Where messages are pushed, so are signs of life: the gateway itself then sees to it.
+            heartbeat=None if PUSHING else heartbeat_s,
+            compress=False,
+            decode_text=False,
+            timeout=CLOSE_S,
+        )
+        self._early: list[tuple[bytes, bool]] = []
+        self._receive: Receive = self._keep
+        self._alive: Callable[[], None] = _nothing
+
+    def listen(self, receive: Receive, alive: Callable[[], None]) -> None:
+        """Hand messages to `receive`, from the first one on, and tell `alive` of signs of life."""
+        self._receive, self._alive = receive, alive
+        early, self._early = self._early, []
+        for data, text in early:
+            receive(data, text)
+
+    def received(self, data: bytes, text: bool) -> None:
+        """A message that came through `async for`."""
+        self._receive(data, text)
+
+    def forget(self) -> None:
+        """Leave no cycle of references behind: thousands of sockets may vanish in one moment, and
+        collecting their remains would stop the loop for a second."""
+        self._receive, self._alive = _ignore, _nothing
+        reader = self._reader
+        if isinstance(reader, _PushQueue):
+            reader.push, reader.alive = _ignore, _nothing
+        if (error := self.exception()) is not None:
+            error.__traceback__ = None
+
+    def _keep(self, data: bytes, text: bool) -> None:
+        # What came with the handshake in one packet, so no more than that holds.
+        self._early.append((data, text))
+
+    def _pushed(self, data: bytes, text: bool) -> None:
+        self._receive(data, text)
+
+    def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: Any) -> None:
+        if not PUSHING:
+            super()._post_start(request, protocol, writer)
+            return
+        self._ws_protocol = protocol
+        self._writer = writer
+        loop = asyncio.get_running_loop()
+        queue = _PushQueue(request.protocol, _QUEUE_LIMIT, loop=loop)
+        queue.push, queue.alive = self._pushed, lambda: self._alive()
+        self._reader = queue
+        self._parser = WebSocketReader(queue, self._max_msg_size, compress=False, decode_text=False)
+        request.protocol.set_parser(self._parser)
+        request.protocol.keep_alive(False)
+
+
+def _ignore(_data: bytes, _text: bool) -> None:
+    """Takes what comes after the end."""
+
+
+def _nothing() -> None:
+    """Takes signs of life that nobody waits for."""
+
+
+def _as_expected() -> bool:
+    """Whether this aiohttp can be pushed: its method is as we override it, and a frame that is fed
+    to its parser comes out at `push`."""
+    try:
+        parameters = list(signature(web.WebSocketResponse._post_start).parameters)  # noqa: SLF001
+        state = ("_ws_protocol", "_writer", "_reader", "_parser")
+        if parameters != ["self", "request", "protocol", "writer"] or not all(
+            hasattr(web.WebSocketResponse, name) for name in state
+        ):
+            return False
+        heard: list[tuple[bytes, bool]] = []
+        queue = _PushQueue(None, _QUEUE_LIMIT, loop=None)  # type: ignore[arg-type]
+        queue.push = lambda data, text: heard.append((data, text))
+        parser = WebSocketReader(queue, 16, compress=False, decode_text=False)
+        parser.feed_data(b"\x81\x02hi\x82\x01!")
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return heard == [(b"hi", True), (b"!", False)]
+
+
+PUSHING: Final = _as_expected()

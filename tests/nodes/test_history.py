@@ -1,0 +1,116 @@
+"""Reading a room's past, for clients and for the hub."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.rooms import World, world
+
+from roomful_nodes.history import VISIBLE_BYTES
+from roomful_protocol.blocks import EVERYONE, Audience
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.messages import Denied, Read, Sender
+from roomful_rooms.log import Unavailable
+
+ANN = Sender("ann-s", "ann", "Ann", "n1", "a1")
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+async def visible(here: World, **read: int) -> tuple[list[int], bool]:
+    entries, more = await here.hub.history.visible("lobby", ANN, Read(**read))
+    return [entry.seq for entry in entries], more
+
+
+async def test_backwards_from_the_newest_and_forwards_from_a_seq(here: World) -> None:
+    here.room.say(*"abcdefgh")
+    assert await visible(here, limit=3) == ([6, 7, 8], True)
+    assert await visible(here, before=6, limit=3) == ([3, 4, 5], True)
+    assert await visible(here, before=3, limit=3) == ([1, 2], False)
+    assert await visible(here, after=2, limit=3) == ([3, 4, 5], True)
+    assert await visible(here, after=6, limit=3) == ([7, 8], False)
+    assert await visible(here, after=8, limit=3) == ([], False)
+
+
+async def test_pages_and_memory_are_one_past(here: World) -> None:
+    here.room.say(*"abcd")
+    await here.room.page()
+    here.room.say(*"efgh")
+    await here.room.page()
+    here.room.say(*"ijkl")
+    found, before = [], None
+    while True:
+        limits = {"limit": 3} if before is None else {"limit": 3, "before": before}
+        seqs, more = await visible(here, **limits)
+        found = seqs + found
+        if not more:
+            break
+        before = seqs[0]
+    assert found == list(range(1, 13))
+    assert (await visible(here, after=2, limit=9))[0] == list(range(3, 12))
+
+
+async def test_only_what_is_for_the_client_is_counted(here: World) -> None:
+    for count in range(60):
+        here.room.commit(EVERYONE if count % 10 == 0 else Audience(users=("bob",)))
+    here.room.commit(Audience(users=("ann",)))
+    assert await visible(here, limit=3) == ([41, 51, 61], True)
+    assert await visible(here, before=41, limit=9) == ([1, 11, 21, 31], False)
+    assert await visible(here, after=1, limit=2) == ([11, 21], True)
+
+
+async def test_an_answer_has_a_size_too(here: World) -> None:
+    here.room.say(*["x" * (VISIBLE_BYTES // 4)] * 8)
+    assert await visible(here, limit=8) == ([6, 7, 8], True)
+    assert await visible(here, after=0, limit=8) == ([1, 2, 3], True)
+
+
+async def test_many_who_need_a_page_load_it_once(here: World) -> None:
+    here.room.say(*"abcd")
+    await here.room.page()
+    loads = []
+    load = here.room.archive.load
+
+    async def counted(room: str, key: str) -> bytes | None:
+        loads.append(key)
+        return await load(room, key)
+
+    here.room.archive.load = counted  # type: ignore[method-assign]
+    read = Read(after=0)
+    await asyncio.gather(*(here.hub.history.read("lobby", ANN, read) for _ in range(20)))
+    await here.hub.history.read("lobby", ANN, read)
+    assert loads == ["page-1"]
+
+
+async def test_a_page_that_vanishes_is_asked_for_anew(here: World) -> None:
+    here.room.say(*"abcd")
+    await here.room.page()
+    await here.room.archive.discard("lobby", "page-1")
+    with pytest.raises(Refused) as caught:
+        await here.hub.history.read("lobby", ANN, Read(after=0))
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+async def test_what_the_owner_denies_is_refused(here: World) -> None:
+    here.room.denials = [Denied("no_such_room", "There is none.")]
+    with pytest.raises(Refused) as caught:
+        await here.hub.history.read("lobby", ANN, Read(after=0))
+    assert caught.value.code is Code.NO_SUCH_ROOM
+
+
+async def test_an_archive_that_is_away_says_so_to_all_who_wait(here: World) -> None:
+    here.room.say(*"abcd")
+    await here.room.page()
+
+    async def away(_room: str, _key: str) -> bytes | None:
+        await asyncio.sleep(0)
+        raise Unavailable
+
+    here.room.archive.load = away  # type: ignore[method-assign]
+    reading = [here.hub.history.read("lobby", ANN, Read(after=0)) for _ in range(3)]
+    outcomes = await asyncio.gather(*reading, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3

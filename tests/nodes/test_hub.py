@@ -1,0 +1,68 @@
+"""The feeds of a node: opened when needed, kept a little, closed."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.rooms import World, turns, until, world
+
+from roomful_nodes import hub as hub_module
+from roomful_protocol.blocks import EVERYONE
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+def followers(here: World) -> int:
+    return len(here.room.store.followers["lobby"])
+
+
+async def test_members_of_one_room_share_a_feed(here: World) -> None:
+    await here.joined("ann")
+    await here.joined("bob")
+    assert (len(here.hub), followers(here)) == (1, 1)
+
+
+async def test_a_feed_outlives_its_last_member_a_little(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER_S", 0.01)
+    ann = await here.joined("ann")
+    ann.membership.detach()
+    assert len(here.hub) == 1
+    bob = await here.joined("bob")
+    here.room.say("hi")
+    await until(lambda: bob.seqs == [1])
+    bob.membership.detach()
+    bob.membership.detach()
+    await until(lambda: not here.hub and not followers(here))
+
+
+async def test_a_feed_that_is_gone_before_it_is_established_follows_nothing(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER_S", 0)
+    feed = here.hub.feed("lobby")
+    here.hub.release(feed)
+    await until(lambda: not len(here.hub))
+    await turns()
+    assert followers(here) == 0
+
+
+async def test_a_check_finds_what_was_lost_without_a_trace(here: World) -> None:
+    ann = await here.joined("ann")
+    here.room.commit(EVERYONE, times=0)
+    await turns()
+    assert ann.seqs == []
+    here.hub.check()
+    await until(lambda: ann.seqs == [1])
+
+
+async def test_closing_stops_following_and_forgets_late_releases(here: World) -> None:
+    ann = await here.joined("ann")
+    await here.hub.close()
+    assert followers(here) == 0
+    ann.membership.detach()
+    assert len(here.hub) == 0
