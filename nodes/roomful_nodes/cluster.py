@@ -212,6 +212,14 @@ class Cluster:
         except Unavailable:
             log.warning("directory.unavailable")
 
+    async def bury(self, node: NodeId) -> None:
+        """Take a node that has vanished out of the directory. If it lives, it registers again."""
+        key = NODES + node
+        try:
+            await self._directory.delete(key, self._seen.get(key, 0))
+        except (Conflict, Unavailable) as problem:
+            log.warning("node.not_buried", vanished=node, reason=str(problem))
+
     # -- placement ---------------------------------------------------------------------------------
 
     async def _keep_placed(self) -> None:

@@ -17,6 +17,7 @@ from roomful_nodes.http_api import add_routes
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.operator import Operator
+from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
 from roomful_nodes.seams import Seams, cluster_key
 from roomful_nodes.settings import NodeSettings
@@ -72,6 +73,10 @@ class Node:
             subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop, tasks=tasks,
             metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
         )  # fmt: skip
+        self._probe = Probe(
+            self.id, seams.bus, subjects, clock=clock, nodes=lambda: self._cluster.nodes,
+            bury=self._cluster.bury,
+        )  # fmt: skip
         self._operator = Operator(self._cluster, self._router, seams.log, self._hub.history)
         self._http = web.Application()
         self._gateway.add_routes(self._http.router)
@@ -100,6 +105,7 @@ class Node:
         await self._gateway.start()
         await self._cluster.start()
         self._tasks.start(self._host.tend(lambda: self._cluster.nodes), "tend")
+        self._tasks.start(self._probe.run(), "probe")
         self._tasks.start(measure_loop_lag(self._metrics.loop_lag_seconds), "loop lag")
         await self._runner.setup()
         settings = self.settings

@@ -55,6 +55,10 @@ class Subjects:
     def ping(self, node: NodeId) -> str:
         return f"{self.prefix}.node.{node}.ping"
 
+    def probed(self, node: NodeId, other: NodeId) -> str:
+        """Where the broker says that a ping of `node` to `other` found nobody."""
+        return f"{self.prefix}.node.{node}.prb.{other}"
+
     def inbox(self, node: NodeId, request: str) -> str:
         """Where replies to one request of `node` arrive; `*` to hear them all."""
         return f"{self.prefix}.node.{node}.inb.{request}"
