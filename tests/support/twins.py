@@ -1,38 +1,50 @@
-"""Two nodes' clients of one seam, in memory and on NATS, for the contract suites.
+"""What tests of the broker's twins share: connections, streams that go after the test, waiting."""
 
-`twin` names the implementation: `memory`, `nats` (the fast client) or `plain` (nats-py's own hot
-paths, which must do as well). `brokered` opens connections and removes the test's streams after it.
-"""
-
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+
+from tests.support.nats_server import NatsServer
 
 from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_stored import call
 from roomful_nodes.nats_streams import prepare
 from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock
-from tests.support.nats_server import NatsServer
 
-TWINS = ("memory", "nats", "plain")
 CLOCK = Clock(time.monotonic, lambda: time.time_ns() // 10**6)
+
+
+async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Wait until something has been heard. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - the condition is the test's, not an event's
+            await asyncio.sleep(0.005)
+
+
+async def opened(
+    server: NatsServer, name: str, lean: bool | None = None, timeout_s: float = 10.0
+) -> NatsConnection:
+    return await NatsConnection.open(
+        server.url, name=name, token=server.token, lean=lean, timeout_s=timeout_s
+    )
 
 
 @asynccontextmanager
 async def brokered(
-    server: NatsServer, subjects: Subjects, twin: str
+    server: NatsServer, subjects: Subjects, lean: bool | None = None
 ) -> AsyncIterator[tuple[NatsConnection, NatsConnection]]:
-    """Two connections to a broker with the streams of `subjects`."""
-    async with await opened(server, "a", twin) as a, await opened(server, "b", twin) as b:
+    """Two connections to a broker with the streams of `subjects`, which are removed afterwards."""
+    async with await opened(server, "a", lean) as a, await opened(server, "b", lean) as b:
         await prepare(a, subjects)
-        yield a, b
-        prefix = subjects.prefix.upper() + "_"
-        names = (await call(a, "STREAM.NAMES"))["streams"] or []
-        for name in names:
-            if name.startswith(prefix):
-                await call(a, f"STREAM.DELETE.{name}")
+        try:
+            yield a, b
+        finally:
+            await _remove_streams(a, subjects)
 
 
-async def opened(server: NatsServer, name: str, twin: str = "nats") -> NatsConnection:
-    return await NatsConnection.open(server.url, name=name, token=server.token, lean=twin == "nats")
+async def _remove_streams(connection: NatsConnection, subjects: Subjects) -> None:
+    names: list[str] = (await call(connection, "STREAM.NAMES"))["streams"] or []
+    mine = [name for name in names if name.startswith(subjects.prefix.upper() + "_")]
+    await asyncio.gather(*(call(connection, f"STREAM.DELETE.{name}") for name in mine))
