@@ -101,4 +101,18 @@ async def test_the_state_of_the_connection_is_told(ann: ChatWindow) -> None:
     await ann.page.click("#state button")
     await ann.page.wait_for("FakeSocket.all.length === 3")
     await ann.page.evaluate("FakeSocket.last.hello()")
+    await ann.sees_state("joining")
+    await ann.page.evaluate("FakeSocket.last.joined(5)")
     await ann.sees_state("open")
+
+
+async def test_a_room_that_turns_one_away_says_why(ann: ChatWindow) -> None:
+    await ann.page.evaluate("FakeSocket.last.drop()")
+    await ann.page.wait_for("FakeSocket.all.length === 2")
+    error = "{code: 'forbidden', message: 'Members only.', retry: false}"
+    refusal = (
+        f"{{type: 'error', id: FakeSocket.last.of('join')[0].id, room: 'lobby', error: {error}}}"
+    )
+    await ann.page.evaluate(f"FakeSocket.last.hello(); FakeSocket.last.says({refusal})")
+    await ann.sees_state("refused")
+    assert "Members only." in await ann.page.evaluate("document.body.innerText")

@@ -34,6 +34,8 @@ _FLAGS: Final = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Containers give little shared memory; pages die without it.
+    "--disable-dev-shm-usage",
     # Several windows take turns in the foreground: none may fall asleep meanwhile.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",

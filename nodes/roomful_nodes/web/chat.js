@@ -15,8 +15,10 @@ import { Timeline } from "./timeline.js";
 const NAME = "roomful.name";
 const STATES = {
   connecting: "Connecting…",
+  joining: "Joining…",
   open: "Connected",
   reconnecting: "Reconnecting…",
+  refused: "Not let in",
   closed: "Disconnected",
 };
 
@@ -109,6 +111,7 @@ class Chat {
     this.#room = this.#client.join(name, "last:50");
     this.#listen(this.#room);
     this.#title();
+    this.#show(this.#client.state);
   }
 
   #wire() {
@@ -134,7 +137,8 @@ class Chat {
     room.on("message", here((event) => this.#heard(event)));
     room.on("presence", here((event) => this.#timeline.add(event)));
     room.on("gap", here((gap) => this.#timeline.gap(gap)));
-    room.on("error", here((error) => this.#composer.hint(error.message)));
+    room.on("joined", here(() => this.#show(this.#client.state)));
+    room.on("error", here((error) => this.#show("refused", error.message)));
   }
 
   /** @param {Frame} event */
@@ -179,13 +183,15 @@ class Chat {
     return [...people.values()];
   }
 
-  /** @param {keyof STATES} state @param {string} [message] */
-  #show(state, message) {
+  /** @param {keyof STATES} told @param {string} [message] */
+  #show(told, message = "") {
+    const state = told === "open" && !this.#room?.joined ? "joining" : told;
     const pill = find("#state");
     pill.dataset.state = state;
-    pill.title = message ?? "";
+    pill.title = message;
     pill.replaceChildren(element("span", "", STATES[state]));
     if (state !== "open") this.#typing.clear();
+    if (state === "refused") this.#composer.hint(message);
     if (state !== "closed") return;
     const again = element("button", "", "Connect");
     again.addEventListener("click", () => this.#client.open());
