@@ -21,6 +21,7 @@ from roomful.flags import with_settings
 from roomful.logs import configure
 from roomful.serve import serve as run_node
 from roomful.sources import load
+from roomful.tail import tail
 from roomful_nodes.node import Node
 from roomful_rooms.kinds import Kinds
 
@@ -69,6 +70,7 @@ def version() -> None:
 
 
 look.add_commands(app)
+app.command()(tail)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ set in one place and not in another.
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -108,6 +109,14 @@ class Config(BaseSettings):
             return value
         return tuple(item.strip() for part in parts for item in str(part).split(",") if item)
 
+    @field_validator("nats")
+    @classmethod
+    def _reachable(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not _is_server(url):
+                raise ValueError("A server is given as nats://host:4222")
+        return urls
+
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -181,6 +190,14 @@ class Config(BaseSettings):
 
 def _plain(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname or parts.port)
+    except ValueError:
+        return False
 
 
 def secret(name: str) -> bool:

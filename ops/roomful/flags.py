@@ -62,7 +62,7 @@ def _spelling(name: str, field: FieldInfo) -> str:
 
 
 def _help(field: FieldInfo) -> str:
-    default = "" if field.default in (None, ()) else f" [default: {field.default}]"
+    default = "" if field.default in (None, ()) else f" Default: {field.default}."
     return f"{field.description}{default}"
 
 

@@ -15,6 +15,8 @@ async def call(
     url: str, token: str | None, method: str, path: str, body: object = None, **query: object
 ) -> Any:
     """What the node at `url` answers. Raises Failure if it refuses, or if there is none."""
+    if not url.startswith(("http://", "https://")):
+        raise Failure(f"--url {url} must begin with http:// or https://.")
     parameters = {name: str(value) for name, value in query.items() if value is not None}
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,10 +36,10 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
 
     `started` is called when the node takes clients. Raises Failure for what an operator can mend.
     """
-    stopping, hurrying = _signals()
+    end = _End()
     async with AsyncExitStack() as running:
         try:
-            seams = await running.enter_async_context(_seams(config, stopping.set))
+            seams = await running.enter_async_context(_seams(config, end.lose_broker))
             node = await running.enter_async_context(Node.running(config.node, kinds, seams))
         except (BrokerError, EmbeddedError) as problem:
             raise Failure(str(problem)) from None
@@ -47,26 +49,41 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
             raise Failure(str(problem)) from None
         except OSError as error:
             raise Failure(
-                f"Cannot listen on {config.host}:{config.port} ({error.strerror or error}):"
+                f"Cannot listen on {config.node.address} ({_reason(error)}):"
                 " choose another --port or --host."
             ) from None
         _settle_memory()
         started(node)
-        await stopping.wait()
-        await _drain(node, config.drain_window_s, hurrying)
+        await end.wanted.wait()
+        await _drain(node, config.drain_window_s, end.hurried)
+    if end.broker_lost:
+        raise Failure("The broker closed the connection for good: the log says why. Start again.")
 
 
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events for the first and the second SIGTERM or SIGINT."""
-    stopping, hurrying = asyncio.Event(), asyncio.Event()
+def _reason(error: OSError) -> str:
+    # The loop's own text repeats the address; names that cannot be resolved have no errno's text.
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error.strerror or error)
+    return os.strerror(error.errno)
 
-    def signalled() -> None:
-        (hurrying if stopping.is_set() else stopping).set()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
-    return stopping, hurrying
+class _End:
+    """Why and how the node is to end: asked to, in a hurry, or because the broker is gone."""
+
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self.hurried = asyncio.Event()
+        self.broker_lost = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+    def lose_broker(self) -> None:
+        self.broker_lost = True
+        self.wanted.set()
+
+    def _signalled(self) -> None:
+        (self.hurried if self.wanted.is_set() else self.wanted).set()
 
 
 @asynccontextmanager
@@ -91,9 +108,9 @@ async def _seams(config: Config, closed: Callable[[], None]) -> AsyncIterator[Se
         )
 
 
-async def _drain(node: Node, window_s: float, hurrying: asyncio.Event) -> None:
+async def _drain(node: Node, window_s: float, hurried: asyncio.Event) -> None:
     draining = asyncio.create_task(node.drain(window_s), name="drain")
-    hurry = asyncio.create_task(hurrying.wait(), name="hurry")
+    hurry = asyncio.create_task(hurried.wait(), name="hurry")
     done, _ = await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
     if draining not in done:
         log.warning("node.hurried")

@@ -71,7 +71,9 @@ def _explained(invalid: ValidationError, origins: Mapping[str, str]) -> str:
             lines.append(f"There is no setting {name} ({origin}): `roomful config` lists them all.")
         else:
             said = error["msg"].removeprefix("Value error, ")
-            got = "" if secret(name) else f"; got {error['input']!r}"
+            # Addresses of servers may hold passwords.
+            hidden = secret(name) or "@" in str(error["input"])
+            got = "" if hidden else f"; got {error['input']!r}"
             lines.append(f"The setting {name} ({origin}) cannot be used: {said}{got}.")
     return "\n".join(lines)
 
