@@ -27,6 +27,7 @@ OPEN_S: Final = 10.0
 ANSWER_S: Final = 2.0
 STALL_S: Final = 2.0
 CLOSE_S: Final = 3.0
+SCHEMES: Final = ("nats", "tls", "ws", "wss")
 PING_S: Final = 5
 """Between two pings; a broker that hangs is given up after three."""
 ERROR_LOG_S: Final = 5.0
@@ -96,7 +97,7 @@ class NatsConnection:
         of a .creds file. `closed` is called if the connection ends for good without being told to,
         which happens to a plain client only. `lean`: None takes the fast client where it fits.
         """
-        urls = [url] if isinstance(url, str) else list(url)
+        urls = [_checked(one) for one in ([url] if isinstance(url, str) else url)]
         if lean is None:
             lean = fits() and not any(one.startswith(("ws://", "wss://")) for one in urls)
         connection = cls(LeanClient() if lean else PlainClient(), urls, name, closed)
@@ -268,9 +269,22 @@ class NatsConnection:
             self._closed()
 
 
+def _checked(url: str) -> str:
+    """`url` with its scheme, if it can be a broker's. Raises BrokerError."""
+    full = url if "://" in url else f"nats://{url}"
+    try:
+        parts = urlsplit(full)
+        usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BrokerError(f"{url!r} is no address of a NATS broker; write nats://HOST:PORT.")
+    return full
+
+
 def without_credentials(url: str) -> str:
     """`url` as it may be shown: scheme, host and port."""
-    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}"
 

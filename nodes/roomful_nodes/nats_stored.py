@@ -163,9 +163,9 @@ def pauses(first_s: float = 0.002, longest_s: float = 0.5) -> Iterator[float]:
         pause = min(longest_s, 2 * pause)
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
+async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
     """What `attempt` returns, tried again for a while if there is no answer. Raises Unavailable."""
-    deadline = get_running_loop().time() + patience_s
+    deadline = get_running_loop().time() + PATIENCE_S
     for pause in pauses():
         try:
             return await attempt()

@@ -159,7 +159,7 @@ async def test_a_partition_may_have_thousands_of_rooms(logs: Logs) -> None:
     a, b = logs
     wanted = partition_of(ROOM)
     names = (f"n{n}" for n in range(10**7))
-    rooms = []
+    rooms: list[str] = []
     while len(rooms) < 1500:
         name = next(names)
         if partition_of(name) == wanted:

@@ -31,6 +31,8 @@ listen: "127.0.0.1:{port}"
 ports_file_dir: "{folder}"
 logfile: "{folder}/log"
 authorization {{ token: "{token}" }}
+"""
+_JETSTREAM = """
 jetstream {{ store_dir: "{folder}/store", sync_interval: "200ms" }}
 """
 
@@ -45,12 +47,13 @@ def binary() -> str:
 
 
 class NatsServer:
-    """One server process with JetStream; its port and its store survive restarts."""
+    """One server process; its port and its store survive restarts."""
 
     token = TOKEN
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, jetstream: bool = True) -> None:
         self._folder = folder
+        self._jetstream = jetstream
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -70,8 +73,9 @@ class NatsServer:
     def start(self) -> None:
         """Return when it listens."""
         configuration = self._folder / "nats.conf"
+        template = _CONFIGURATION + (_JETSTREAM if self._jetstream else "")
         configuration.write_text(
-            _CONFIGURATION.format(port=self._port, folder=self._folder, token=self.token)
+            template.format(port=self._port, folder=self._folder, token=self.token)
         )
         self._process = subprocess.Popen([binary(), "-c", str(configuration)])
         ports = self._folder / f"nats-server_{self.pid}.ports"

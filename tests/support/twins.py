@@ -41,10 +41,10 @@ async def brokered(
         try:
             yield a, b
         finally:
-            await _remove_streams(a, subjects)
+            await remove_streams(a, subjects)
 
 
-async def _remove_streams(connection: NatsConnection, subjects: Subjects) -> None:
+async def remove_streams(connection: NatsConnection, subjects: Subjects) -> None:
     names: list[str] = (await call(connection, "STREAM.NAMES"))["streams"] or []
     mine = [name for name in names if name.startswith(subjects.prefix.upper() + "_")]
     await asyncio.gather(*(call(connection, f"STREAM.DELETE.{name}") for name in mine))
