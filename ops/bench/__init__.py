@@ -1,0 +1,1 @@
+"""How fast a node is and what it costs, measured on this machine: see README.md."""

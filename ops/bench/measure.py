@@ -1,0 +1,102 @@
+"""What is measured: single readings, and the figures that their repeats make."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, Final
+
+NOISY: Final = 0.15
+"""A reading during which others took more than this part of a core is repeated, if it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One measurement. `ceilings`: what the same machine did a moment before without Roomful, by
+    the name of what did it. `foreign`: cores that other processes took meanwhile. `details`: what
+    else was seen, for the JSON."""
+
+    figure: str
+    unit: str
+    value: float
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    foreign: float = 0.0
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def noisy(self) -> bool:
+        return self.foreign > NOISY
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The median of a ceiling; `ratio`: the median of value / ceiling, each within one repeat."""
+
+    value: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The repeats of one measurement. `value`, `details`: medians. `spread`: (max - min) / median.
+    `foreign`: the most that other processes took during one of the repeats, in cores."""
+
+    figure: str
+    unit: str
+    value: float
+    samples: tuple[float, ...]
+    spread: float
+    foreign: float
+    ceilings: Mapping[str, Ceiling]
+    details: Mapping[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def settled(readings: Iterable[Reading], repeats: int) -> bool:
+    """Whether each figure has been read `repeats` times without noise."""
+    clean: dict[str, int] = {}
+    for reading in readings:
+        clean[reading.figure] = clean.get(reading.figure, 0) + (not reading.noisy)
+    return bool(clean) and min(clean.values()) >= repeats
+
+
+def figures(readings: Iterable[Reading], repeats: int) -> list[Figure]:
+    """One figure for each name, in the order of their first readings.
+
+    Made of the readings without noise; where there are fewer than `repeats` of these, of the
+    `repeats` quietest ones.
+    """
+    named: dict[str, list[Reading]] = {}
+    for reading in readings:
+        named.setdefault(reading.figure, []).append(reading)
+    return [_figure(_chosen(same, repeats)) for same in named.values()]
+
+
+def _chosen(same: list[Reading], repeats: int) -> list[Reading]:
+    clean = [reading for reading in same if not reading.noisy]
+    if len(clean) >= repeats:
+        return clean
+    return sorted(same, key=lambda reading: reading.foreign)[:repeats]
+
+
+def _figure(same: list[Reading]) -> Figure:
+    first, samples = same[0], tuple(reading.value for reading in same)
+    middle = median(samples)
+    return Figure(
+        figure=first.figure,
+        unit=first.unit,
+        value=middle,
+        samples=samples,
+        spread=(max(samples) - min(samples)) / middle if middle else 0.0,
+        foreign=max(reading.foreign for reading in same),
+        ceilings={name: _ceiling(same, name) for name in first.ceilings},
+        details={name: median(r.details[name] for r in same) for name in first.details},
+    )
+
+
+def _ceiling(same: list[Reading], name: str) -> Ceiling:
+    return Ceiling(
+        value=median(reading.ceilings[name] for reading in same),
+        ratio=median(reading.value / reading.ceilings[name] for reading in same),
+    )

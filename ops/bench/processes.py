@@ -1,0 +1,187 @@
+"""Processes on a core of their own, and what the kernel says they used."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Self
+
+CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
+SERVER_CORE: Final = CORES[0]
+LOAD_CORE: Final = CORES[-1]
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+START_S: Final = 20.0
+STOP_S: Final = 15.0
+# With the right to, ahead of whatever else runs here.
+_AHEAD: Final = ("nice", "-n", "-15") if os.geteuid() == 0 else ()
+
+
+class Unstarted(Exception):
+    """A process did not come up; the text is its log."""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    """Whether somebody accepts connections on `port` of loopback."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ahead(pid: int) -> None:
+    """Put the session of `pid` ahead of others, where the scheduler groups by session."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text("-15")
+
+
+class Server:
+    """A process that listens on `port` of loopback, pinned to the servers' core."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self._process = process
+        self.port = port
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """The process and all that it has started."""
+        return list(_tree(self.pid))
+
+    @classmethod
+    @contextmanager
+    def started(
+        cls,
+        command: Sequence[str],
+        port: int,
+        folder: Path,
+        ready: Callable[[int], bool] = listening,
+        environment: Mapping[str, str] | None = None,
+    ) -> Iterator[Self]:
+        """`command`, running in `folder` from when it is `ready` until the context ends.
+
+        Raises Unstarted.
+        """
+        output = folder / f"{Path(command[0]).name}-{port}.log"
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                ["taskset", "-c", str(SERVER_CORE), *_AHEAD, *command],
+                stdout=log, stderr=log, cwd=folder, start_new_session=True,
+                env={**os.environ, **(environment or {})},
+            )  # fmt: skip
+        ahead(process.pid)
+        server = cls(process, port)
+        try:
+            if not server._comes_up(ready):
+                raise Unstarted(output.read_text(errors="replace")[-2000:])
+            yield server
+        finally:
+            server._stop()
+
+    def _comes_up(self, ready: Callable[[int], bool]) -> bool:
+        deadline = time.monotonic() + START_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if ready(self.port):
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _stop(self) -> None:
+        family = self.pids
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _tree(int(child))
+
+
+def name_of(pid: int) -> str:
+    """The name of a process; empty if it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def cpu_s(pids: Sequence[int]) -> float:
+    """CPU seconds that these processes have used so far."""
+    used = 0
+    for pid in pids:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            used += int(fields[11]) + int(fields[12])
+    return used / TICKS_PER_S
+
+
+def rss_kb(pid: int) -> int:
+    """Resident memory, kB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _machine_s() -> float:
+    """CPU seconds that the whole machine has been busy: all but idle and waiting for disks."""
+    first = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    busy = [int(field) for index, field in enumerate(first) if index not in (3, 4)]
+    return sum(busy) / TICKS_PER_S
+
+
+def _own_s() -> float:
+    """CPU seconds of this process and of the loads that it has run to their end."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+class Window:
+    """What was used within a `with` block: by the servers, by each of them, and by others."""
+
+    def __init__(self, servers: Sequence[int] = ()) -> None:
+        self._servers = servers
+        self._started = self._machine = self._own = 0.0
+        self._each: dict[int, float] = {}
+        self.seconds = self.server_s = self.foreign = 0.0
+        self.by_name: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._each = {pid: cpu_s([pid]) for pid in self._servers}
+        self._own, self._machine = _own_s(), _machine_s()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._started
+        own, machine = _own_s() - self._own, _machine_s() - self._machine
+        for pid, before in self._each.items():
+            name = name_of(pid)
+            self.by_name[name] = self.by_name.get(name, 0.0) + cpu_s([pid]) - before
+        self.server_s = sum(self.by_name.values())
+        self.foreign = max(machine - own - self.server_s, 0.0) / self.seconds
+
+
+def binary(name: str, beside: Path) -> str | None:
+    """The program `name`, found in the folder `beside` or on PATH."""
+    return shutil.which(name, path=str(beside)) or shutil.which(name)

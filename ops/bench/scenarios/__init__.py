@@ -1,0 +1,30 @@
+"""The scenarios: each measures once, beside its ceilings, and yields its readings."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bench.measure import Reading
+from bench.scenarios import ack, catchup, fanout, idle, rooms
+from bench.subject import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`once` starts what it needs, measures everything one time and stops it again.
+
+    `tools`: it can do nothing without the tools in C.
+    """
+
+    about: str
+    once: Callable[[Bench], Iterator[Reading]]
+    tools: bool = False
+
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "fanout": Scenario("one room, closed loop, 100 and 1,000 members", fanout.once, tools=True),
+    "ack": Scenario("one message at a time in an idle room", ack.once),
+    "rooms": Scenario("acked messages: one hot room, 200 rooms", rooms.once),
+    "idle": Scenario("5,000 idle connections: memory, handshakes", idle.once, tools=True),
+    "catchup": Scenario("one client that has missed 20,000 events", catchup.once),
+}

@@ -1,0 +1,85 @@
+"""What is measured and what it is measured against: a node, a bare broker, servers in plain C."""
+
+import http.client
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.processes import Server, Unstarted, binary, free_port
+from bench.tools import Mode, Tools
+
+NODE: Final = (sys.executable, "-m", "roomful", "serve")
+BROKER: Final = "nats-server"
+PAYLOAD: Final = b"x" * 100
+"""What is said, wherever the load generator does not make it up."""
+_UNLIMITED: Final = {
+    "ROOMFUL_LIMIT_MESSAGES_PER_S": "1000000000",
+    "ROOMFUL_LIMIT_BURST": "1000000000",
+    "ROOMFUL_DRAIN_WINDOW_S": "0",
+    "ROOMFUL_LOG_FORMAT": "json",
+    "ROOMFUL_LOG_LEVEL": "warning",
+}
+_SETUP: Final = """
+listen: 127.0.0.1:{port}
+jetstream {{ store_dir: "{folder}", sync_interval: 200ms }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Starts what is measured, each in a fresh folder below `folder`."""
+
+    folder: Path
+    tools: Tools | None
+
+    def fresh(self) -> Path:
+        """An empty folder, for a node to leave its data in."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    @contextmanager
+    def node(self, folder: Path | None = None) -> Iterator[Server]:
+        """A node with an embedded broker, both on one core; nobody's rate is limited.
+
+        In the `folder` of an earlier one, it comes up with that one's rooms.
+        """
+        port, folder = free_port(), folder or self.fresh()
+        command = [*NODE, "--port", str(port)]
+        environment = _UNLIMITED | {"ROOMFUL_DATA_DIR": str(folder / "data")}
+        with Server.started(command, port, folder, _ready, environment) as server:
+            yield server
+
+    @contextmanager
+    def ceiling(self, mode: Mode) -> Iterator[Server]:
+        """A fan-out server in C: `/ws` one room, `/r/N` room N, `/echo` only to the sender."""
+        if self.tools is None:
+            raise Unstarted("The tools in C are not there.")
+        port = free_port()
+        with Server.started(self.tools.ceiling(port, mode), port, self.folder) as server:
+            yield server
+
+    @contextmanager
+    def broker(self) -> Iterator[Server]:
+        """A bare broker with JetStream, that stores as the embedded one does."""
+        port, folder = free_port(), self.fresh()
+        program = binary(BROKER, Path(sys.executable).parent)
+        if program is None:
+            raise Unstarted("There is no nats-server.")
+        setup = folder / "broker.conf"
+        setup.write_text(_SETUP.format(port=port, folder=folder / "store"))
+        with Server.started([program, "-c", str(setup)], port, folder) as server:
+            yield server
+
+
+def _ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

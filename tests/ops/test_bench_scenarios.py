@@ -1,0 +1,50 @@
+"""The scenarios that need no tools in C, on a real node and a real broker, cut short."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.processes import Server, Unstarted, free_port
+from bench.scenarios import ack, catchup, rooms
+from bench.subject import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    for module, name, value in (
+        (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
+        (rooms, "SECONDS", 0.2), (rooms, "ROOMS", (1, 5)),
+        (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr("bench.closed_loop.WARM_S", 0.1)
+    return Bench(tmp_path, None)
+
+
+def test_lone_messages_are_timed(bench: Bench) -> None:
+    p50, p99 = ack.once(bench)
+    assert 0 < p50.value <= p99.value
+    assert p50.ceilings["JetStream append"] > 0
+    assert p50.details["nats-server_cpu_us_per_message"] >= 0
+
+
+def test_acks_of_one_and_of_many_rooms_are_counted(bench: Bench) -> None:
+    hot, many = rooms.once(bench)
+    assert (hot.figure, many.figure) == ("one hot room", "5 rooms")
+    assert hot.value > 0
+    assert many.value > 0
+
+
+def test_whoever_comes_back_has_everything(bench: Bench) -> None:
+    warm, cold = catchup.once(bench)
+    assert warm.value > 0
+    assert cold.value > 0
+
+
+def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
+    command = ["sh", "-c", "echo no such luck; exit 3"]
+    with (
+        pytest.raises(Unstarted, match="no such luck"),
+        Server.started(command, free_port(), tmp_path),
+    ):
+        pytest.fail("it did not start")
