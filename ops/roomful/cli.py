@@ -50,8 +50,8 @@ def serve(config_file: ConfigFile = None, **flags: Any) -> None:
     """Run a node, with a broker of its own unless --nats names one."""
     config = load(_given(flags), config_file).config
     config = config.model_copy(update={"node_id": config.node_id or token_hex(4)})
-    configure(config.log_format, config.log_level, node=str(config.node_id))
     kinds = Kinds(load_app(config.app) if config.app else ())
+    configure(config.log_format, config.log_level, node=str(config.node_id))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_node(config, kinds, _welcome))
 

@@ -195,7 +195,8 @@ def _plain(secret: SecretStr | None) -> str | None:
 def _is_server(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname or parts.port)
+        known = parts.scheme in ("nats", "tls", "ws", "wss")
+        return known and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

@@ -31,6 +31,8 @@ async def call(
             answer = await response.json()
             if response.status >= 400:
                 raise _refused(answer["error"])
+            if not isinstance(answer, dict):
+                raise TypeError(answer)
             return answer
     except (aiohttp.ContentTypeError, KeyError, TypeError, ValueError):
         raise Failure(f"What answers at {url} is not a node of Roomful: check --url.") from None
