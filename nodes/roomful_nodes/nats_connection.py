@@ -7,42 +7,36 @@ never delays the renewal of a lease.
 from asyncio import Timeout, get_running_loop, timeout
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from secrets import SystemRandom, token_hex
+from secrets import token_hex
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from nats import errors
-from nats.aio.client import Server
 from structlog import get_logger
 
+from roomful_nodes.nats_address import BrokerError, checked, next_server, without_credentials
 from roomful_nodes.nats_client import LeanClient
 from roomful_nodes.nats_plain import PlainClient
 from roomful_nodes.nats_requests import Answer, NoAnswer, Requests
 from roomful_nodes.nats_resilient import fits
 from roomful_nodes.nats_wire import Heard
 
+__all__ = ["BrokerError", "NatsConnection", "NatsFollowing"]
+
 OPEN_S: Final = 10.0
 ANSWER_S: Final = 2.0
 STALL_S: Final = 2.0
 CLOSE_S: Final = 3.0
-SCHEMES: Final = ("nats", "tls", "ws", "wss")
 PING_S: Final = 5
 """Between two pings; a broker that hangs is given up after three."""
 ERROR_LOG_S: Final = 5.0
 """Errors of a connection are logged at most this often."""
-LONGEST_PAUSE_S: Final = 2.0
 RETRY_S: Final = 0.5
 """Between attempts to connect for the first time."""
 REFUSED_S: Final = RETRY_S / 2
 
-_random: Final = SystemRandom()
 log = get_logger(__name__)
-
-
-class BrokerError(Exception):
-    """The broker cannot be used as it is; the message is one sentence for people."""
 
 
 class NatsFollowing:
@@ -97,7 +91,7 @@ class NatsConnection:
         of a .creds file. `closed` is called if the connection ends for good without being told to,
         which happens to a plain client only. `lean`: None takes the fast client where it fits.
         """
-        urls = [_checked(one) for one in ([url] if isinstance(url, str) else url)]
+        urls = [checked(one) for one in ([url] if isinstance(url, str) else url)]
         if lean is None:
             lean = fits() and not any(one.startswith(("ws://", "wss://")) for one in urls)
         connection = cls(LeanClient() if lean else PlainClient(), urls, name, closed)
@@ -115,7 +109,7 @@ class NatsConnection:
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_reconnected,
                     closed_cb=self._on_closed,
-                    reconnect_to_server_handler=_next_server,
+                    reconnect_to_server_handler=next_server,
                     reconnect_time_wait=RETRY_S,
                     max_reconnect_attempts=-1,
                     ping_interval=PING_S,
@@ -267,31 +261,3 @@ class NatsConnection:
         self._log.log(20 if self._closing else 40, "nats.closed", url=self.url)
         if not self._closing and self._closed is not None:
             self._closed()
-
-
-def _checked(url: str) -> str:
-    """`url` with its scheme, if it can be a broker's. Raises BrokerError."""
-    full = url if "://" in url else f"nats://{url}"
-    try:
-        parts = urlsplit(full)
-        usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise BrokerError(f"{url!r} is no address of a NATS broker; write nats://HOST:PORT.")
-    return full
-
-
-def without_credentials(url: str) -> str:
-    """`url` as it may be shown: scheme, host and port."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}"
-
-
-def _next_server(servers: list[Server], info: dict[str, Any]) -> tuple[Server | None, float]:
-    """Which server to try next and after how many seconds: growing, and never all nodes at once."""
-    least = min(server.reconnects for server in servers)
-    pause = min(LONGEST_PAUSE_S, 0.05 * 2 ** min(least, 10))
-    choice = _random.choice([server for server in servers if server.reconnects == least])
-    return choice, _random.uniform(0.5, 1.0) * pause

@@ -48,3 +48,20 @@ async def remove_streams(connection: NatsConnection, subjects: Subjects) -> None
     names: list[str] = (await call(connection, "STREAM.NAMES"))["streams"] or []
     mine = [name for name in names if name.startswith(subjects.prefix.upper() + "_")]
     await asyncio.gather(*(call(connection, f"STREAM.DELETE.{name}") for name in mine))
+
+
+class Echo:
+    """Answers what is asked on `subject` with the same, and remembers it."""
+
+    def __init__(self, connection: NatsConnection, subject: str) -> None:
+        self.subject = subject
+        self.heard: list[bytes] = []
+        self._connection = connection
+
+    async def start(self) -> None:
+        await self._connection.listen(self.subject, self._hear)
+
+    def _hear(self, _: bytes, reply: bytes | None, __: bytes | None, payload: bytes) -> None:
+        self.heard.append(payload)
+        if reply is not None:
+            self._connection.publish(reply, payload)

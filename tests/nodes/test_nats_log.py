@@ -1,53 +1,33 @@
-"""Log, archive, directory and bus on a nats-server that is killed, paused and cut off."""
+"""The log on a nats-server that is killed, paused and cut off: what the contract cannot show."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.nats_server import NatsServer
 from tests.support.twins import opened, until
 
 from roomful_nodes import nats_log, nats_stored
-from roomful_nodes.bus import Message
 from roomful_nodes.nats_archive import NatsArchive
-from roomful_nodes.nats_bus import NatsBus
 from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_directory import NatsDirectory
 from roomful_nodes.nats_log import NatsLog
 from roomful_nodes.nats_requests import NoAnswer
 from roomful_nodes.nats_stored import IN_FLIGHT, WRONG_LAST, Rejected
-from roomful_nodes.nats_streams import archive_stream, prepare
-from roomful_protocol.ids import partition_of
-from roomful_protocol.subjects import Subjects, stream_of
+from roomful_nodes.nats_streams import prepare
+from roomful_protocol.subjects import Subjects
 from roomful_rooms.directory import Item
 from roomful_rooms.log import Conflict, Record, Unavailable
 
-pytest_plugins = ["tests.support.nats_server"]
+pytest_plugins = ["tests.support.nats_server", "tests.support.frail"]
 
 ROOM = "lobby"
-
-
-@pytest.fixture(params=[True, False], ids=["lean", "plain"])
-async def connection(
-    frail_server: NatsServer, subjects: Subjects, request: pytest.FixtureRequest
-) -> AsyncIterator[NatsConnection]:
-    async with await opened(frail_server, "test", request.param) as connection:
-        await prepare(connection, subjects)
-        yield connection
-
-
-@pytest.fixture
-async def witness(frail_server: NatsServer) -> AsyncIterator[NatsConnection]:
-    """Another node's connection."""
-    async with await opened(frail_server, "witness") as connection:
-        yield connection
 
 
 async def stored(log: NatsLog) -> list[bytes]:
     return [record.data for record in await log.read(ROOM, 0, 10_000)]
 
 
-# -- appends ---------------------------------------------------------------------------------------
+# -- appending -------------------------------------------------------------------------------------
 
 
 async def test_appends_across_restarts_are_stored_once_each(
@@ -254,7 +234,7 @@ async def test_a_record_larger_than_a_message_is_refused(
     assert connection.connected
 
 
-# -- reads -----------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 async def test_reads_of_a_broker_that_is_away_are_unavailable(
@@ -287,9 +267,6 @@ async def test_reads_wait_for_a_broker_that_is_away_for_a_moment(
     assert [record.data for record in await reading] == [b"one"]
 
 
-# -- what is heard ---------------------------------------------------------------------------------
-
-
 async def test_followers_and_watchers_live_on_after_restarts(
     frail_server: NatsServer,
     connection: NatsConnection,
@@ -311,89 +288,3 @@ async def test_followers_and_watchers_live_on_after_restarts(
     await until(lambda: len(records) == len(items) == 3)
     assert records == [b"0", b"1", b"2"]
     assert [item.value for item in items] == [b"0", b"1", b"2"]
-
-
-async def test_a_key_expires_though_the_broker_was_restarted(
-    frail_server: NatsServer, connection: NatsConnection, subjects: Subjects
-) -> None:
-    directory = NatsDirectory(connection, subjects)
-    items: list[Item] = []
-    await directory.watch(items.append)
-    await directory.put("node.a", b"1", 0, ttl_s=2)
-    frail_server.restart()
-    await until(lambda: not connection.connected)
-    await until(lambda: connection.connected)
-    assert set(await directory.items()) == {"node.a"}
-    await until(lambda: bool(items) and items[-1].value is None)
-    expired = items[-1].revision
-    assert await directory.items() == {}
-    assert await directory.put("node.a", b"2", 0) > expired
-
-
-async def test_a_bus_bounces_and_is_heard_after_restarts(
-    frail_server: NatsServer, connection: NatsConnection, witness: NatsConnection
-) -> None:
-    heard: list[Message] = []
-    bus, other = NatsBus(connection), NatsBus(witness)
-    await bus.subscribe("x.bnc.*", heard.append)
-    frail_server.restart()
-    await until(lambda: not bus.connected or not other.connected)
-    await until(lambda: bus.connected and other.connected)
-    bus.publish("x.nobody", b"", "x.bnc.1")
-    await until(lambda: len(heard) == 1)
-    other.publish("x.bnc.2", b"hi")
-    await until(lambda: len(heard) == 2)
-    assert heard == [Message("x.bnc.1", b"", undelivered=True), Message("x.bnc.2", b"hi")]
-
-
-@pytest.mark.parametrize("subject", ["a b", "a\r\nPUB x 0\r\n", "", "ü", "a\tb"])
-async def test_what_is_no_subject_never_reaches_the_wire(
-    connection: NatsConnection, subject: str
-) -> None:
-    bus = NatsBus(connection)
-    with pytest.raises(ValueError, match="not a subject"):
-        bus.publish(subject, b"")
-    with pytest.raises(ValueError, match="not a subject"):
-        bus.publish("fine", b"", subject)
-    with pytest.raises(ValueError, match="not a subject"):
-        await bus.subscribe(subject, lambda _: None)
-
-
-# -- the archive -----------------------------------------------------------------------------------
-
-
-async def parts_left(connection: NatsConnection, subjects: Subjects) -> list[str]:
-    stream = archive_stream(subjects, stream_of(partition_of(ROOM)))
-    pattern = subjects.archive(ROOM, "snap") + ".*.*"
-    return await nats_stored.subjects(connection, stream, pattern)
-
-
-async def test_no_parts_are_left_of_blobs_that_are_gone(
-    connection: NatsConnection, witness: NatsConnection, subjects: Subjects
-) -> None:
-    archives = NatsArchive(connection, subjects), NatsArchive(witness, subjects)
-    large = bytes(1_200_000)
-    await asyncio.gather(*(archives[n % 2].save(ROOM, "snap", large) for n in range(6)))
-    await archives[0].save(ROOM, "snap", large)
-    assert len(await parts_left(connection, subjects)) == 3
-    await archives[0].save(ROOM, "snap", b"small")
-    assert await parts_left(connection, subjects) == []
-    await archives[0].save(ROOM, "snap", large)
-    await archives[0].discard(ROOM, "snap")
-    assert await parts_left(connection, subjects) == []
-
-
-async def test_a_large_save_across_a_restart_is_whole(
-    frail_server: NatsServer, connection: NatsConnection, subjects: Subjects
-) -> None:
-    archive = NatsArchive(connection, subjects)
-    await archive.save(ROOM, "snap", b"before")
-    blob = bytes(range(256)) * 80_000
-    saving = asyncio.create_task(archive.save(ROOM, "snap", blob))
-    async with asyncio.timeout(10):
-        while len(await parts_left(connection, subjects)) < 2:
-            assert not saving.done()
-    frail_server.restart()
-    await saving
-    assert await archive.load(ROOM, "snap") == blob
-    assert len(await parts_left(connection, subjects)) == 40
