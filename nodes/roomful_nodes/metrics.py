@@ -26,7 +26,10 @@ class Metrics:
         self.partitions = gauge("partitions_owned", "Partitions this node owns.")
 
         commands = Counter(
-            "roomful_commands", "Commands answered by rooms here.", ["outcome"], registry=registry
+            "roomful_commands",
+            "Answers to commands sent from here; moved ones are asked again.",
+            ["outcome"],
+            registry=registry,
         )
         # Looked up once: finding a child by its label costs more than counting.
         self.commands_accepted = commands.labels("accepted")
