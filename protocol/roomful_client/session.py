@@ -35,6 +35,11 @@ class Session:
         return self.hello["user"] if self.hello else self._user
 
     @property
+    def heartbeat_s(self) -> float | None:
+        """How long either side may be silent; None while there is no connection."""
+        return float(self.hello["heartbeat_s"]) if self.hello and self.open else None
+
+    @property
     def message_bytes(self) -> float:
         """The most that a message may have, as far as we know."""
         return float(self.hello["limits"]["message_bytes"]) if self.hello else float("inf")

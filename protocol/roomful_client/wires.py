@@ -83,10 +83,8 @@ class Wires:
     async def _read(self, socket: Socket, hello_s: float) -> Ending:
         while True:
             await self._may_read()
-            hello = self._state.session.hello if self._state.session.open else None
-            try:
-                message = await socket.receive(2 * hello["heartbeat_s"] if hello else hello_s)
-            except TimeoutError:
+            message = await self._next(socket, hello_s)
+            if message is None:
                 return Ending(HEARTBEAT.code, "Nothing heard any more.")
             match message.type:
                 case aiohttp.WSMsgType.TEXT:
@@ -100,6 +98,19 @@ class Wires:
                     code = socket.close_code
                     reason = str(message.extra or "The connection broke.")
                     return Ending(None if code is None else int(code), reason)
+
+    async def _next(self, socket: Socket, hello_s: float) -> Any:
+        """The next message of the node; None if it says nothing, not even to a ping."""
+        session = self._state.session
+        patience_s = session.heartbeat_s or hello_s
+        with suppress(TimeoutError):
+            return await socket.receive(patience_s)
+        if session.heartbeat_s is not None:
+            # It asks for signs of life only when we are silent, which we need not have been.
+            await _send(socket, b'{"type":"ping"}')
+            with suppress(TimeoutError):
+                return await socket.receive(patience_s)
+        return None
 
     async def _may_read(self) -> None:
         if self._state.behind:

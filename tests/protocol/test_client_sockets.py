@@ -172,11 +172,22 @@ async def test_a_refused_message_is_an_error_of_its_sender(node: ScriptedNode) -
             await sending
 
 
-async def test_a_node_that_falls_silent_is_left(node: ScriptedNode) -> None:
+async def test_a_node_that_falls_silent_is_asked_for_a_sign_of_life_and_left(
+    node: ScriptedNode,
+) -> None:
     node.heartbeat_s = 0.05
+    node.before = lambda frame: frame["type"] == "ping"
     async with prompt(node):
         await node.connected(2)
-    assert len(node.queries) >= 2
+    assert node.heard[0] == {"type": "ping"}
+
+
+async def test_a_node_that_gives_a_sign_of_life_is_kept(node: ScriptedNode) -> None:
+    node.heartbeat_s = 0.2
+    async with prompt(node):
+        await node.until(lambda: len(node.heard) >= 3)
+    assert node.heard[:3] == [{"type": "ping"}] * 3
+    assert len(node.queries) == 1
 
 
 async def test_what_is_no_frame_ends_the_connection_only(node: ScriptedNode) -> None:

@@ -132,6 +132,8 @@ class ScriptedNode:
             case "members":
                 data = {"members": [], "count": 1, "seq": len(self.log)}
                 await _send(socket, {"type": "members", "id": frame["id"], "data": data})
+            case "ping":
+                await _send(socket, {"type": "pong", "data": {"time": 1}})
             case "auth":
                 await _send(socket, {"type": "ack", "id": frame["id"]})
             case _:
