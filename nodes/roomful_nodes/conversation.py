@@ -48,7 +48,8 @@ class Conversation:
     ) -> None:
         self.session = session
         self.outbox = outbox
-        self.heard_at = services.clock.monotonic()
+        self._heard_at = services.clock.monotonic()
+        self._pinged_at = 0.0
         self._services = services
         self._identity = identity
         limits = services.limits
@@ -108,15 +109,18 @@ class Conversation:
 
     def alive(self) -> None:
         """The client has given a sign of life."""
-        self.heard_at = self._services.clock.monotonic()
+        self._heard_at = self._services.clock.monotonic()
 
     def beat(self, now: float) -> None:
         """Ask a silent client for a sign of life, or give it up. `now`: monotonic seconds."""
-        silent, period = now - self.heard_at, self._services.heartbeat_s
-        if silent >= 2 * period:
+        if now - max(self._heard_at, self._pinged_at) < self._services.heartbeat_s:
+            return
+        if self._pinged_at > self._heard_at:
             self.end(HEARTBEAT)
-        elif silent >= period:
-            self.outbox.write(PING)
+            return
+        # Only a client that was asked is given up: it may be this node that was asleep.
+        self._pinged_at = now
+        self.outbox.write(PING)
 
     def show(self, frame_json: bytes) -> None:
         self.outbox.show(frame_json)
@@ -130,6 +134,10 @@ class Conversation:
         """The socket is closed, or about to be."""
         self._let_go()
         self.outbox.shut()
+
+    def forget(self) -> None:
+        """Leave no cycle of references behind, once the session has let go of this."""
+        self._requests.forget()
 
     def _let_go(self) -> None:
         if self._expiry is not None:

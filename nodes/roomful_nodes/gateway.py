@@ -259,6 +259,7 @@ class Gateway:
         log.debug("session.closed", session=session.id, user=session.user, reason=reason)
         for_good = close is not None and not close.reconnect
         self.sessions.drop(session, conversation, for_good=for_good)
+        conversation.forget()
 
 
 def _stop(listening: asyncio.Timeout) -> None:

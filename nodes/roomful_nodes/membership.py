@@ -141,6 +141,8 @@ class Membership:
         """Hear no more, though the room still counts the session in. May be called again."""
         if self._attached:
             self._attached = False
+            # They lead to the socket's conversation, which leads here: no cycle may be left behind.
+            self._refused = self._failed = _ignore
             self._stop_catching_up()
             self._feed.detach(self)
             self._hub.release(self._feed)
@@ -196,3 +198,7 @@ def _told(welcome: Welcome) -> Frame:
         "members": [person(one.user, one.name, one.session) for one in welcome.listed],
         "count": welcome.count,
     }
+
+
+def _ignore(_: object) -> None:
+    """Takes what is reported after the end."""

@@ -100,8 +100,9 @@ class Outbox:
         self._ended()
 
     def shut(self) -> None:
-        """The socket is gone."""
+        """The socket is gone: hold nothing of it that a parked membership would keep alive."""
         self.open = False
+        self._ended = _nothing
 
     def pause_reading(self) -> None:
         self._transport.pause_reading()
@@ -121,3 +122,7 @@ class Outbox:
                 raise Stalled
             await asyncio.sleep(pause)
             pause = min(2 * pause, _POLL_S[1])
+
+
+def _nothing() -> None:
+    """Takes ends that come after the end."""

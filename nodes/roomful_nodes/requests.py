@@ -74,6 +74,11 @@ class Requests:
             case _:
                 assert_never(frame)
 
+    def forget(self) -> None:
+        """Nothing will be asked any more."""
+        self.rooms = {}
+        self._failed = _nowhere
+
     def _membership(self, room: RoomName | None) -> Membership:
         """That in `room`; in the only one, if it is not named. Raises Refused."""
         if room is not None:
@@ -186,3 +191,7 @@ class Requests:
                 self._outbox.send(frames.error(refused(answer), id, room))
             case _:
                 raise TypeError(f"not an answer to a listing: {answer!r}")
+
+
+def _nowhere(_: Close) -> None:
+    """Takes failures that come after the end."""

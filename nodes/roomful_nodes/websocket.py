@@ -88,7 +88,8 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
         if isinstance(reader, _PushQueue):
             reader.push, reader.alive = _ignore, _nothing
         if (error := self.exception()) is not None:
-            error.__traceback__ = None
+            # Its own frames lead back here, and so do those of what it came of.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
 
     def _keep(self, data: bytes, text: bool) -> None:
         # What came with the handshake in one packet, so no more than that holds.

@@ -15,7 +15,7 @@ from roomful_protocol.blocks import EVERYONE, Audience
 from roomful_protocol.codecs import JSON, MSGPACK
 from roomful_protocol.codecs.internode import pack_live
 from roomful_protocol.frames import NEW, Since
-from roomful_protocol.messages import Denied, Live, Read
+from roomful_protocol.messages import Denied, Enter, Live, Read
 
 UNAVAILABLE = Denied("unavailable", "Nobody answers.")
 
@@ -271,7 +271,7 @@ class Audit:
             case ("join", str(name), Since() as since, int(delay)):
                 self.leave(name)
                 self.here.room.delay_turns = delay
-                client = self.present[name] = self.here.client(name, [JSON, MSGPACK][delay % 2])
+                client = self.present[name] = self.here.client(name, MSGPACK if delay % 2 else JSON)
                 # A client cannot have heard of what has not been said yet.
                 known = min(since.after or 0, self.here.room.head)
                 client.join(since if since.after is None else Since(after=known))
@@ -281,7 +281,7 @@ class Audit:
                 await turns(count)
             case ("page",):
                 await self.here.room.page()
-            case ("rest",):
+            case _:
                 await asyncio.sleep(0.002)
 
     def leave(self, name: str) -> None:
@@ -292,13 +292,13 @@ class Audit:
 
     def start(self, client: Client) -> int:
         """The seq after which the client is told everything that is for it."""
-        answer = next(
-            ask for sender, ask in self.here.room.asked if sender is client.membership.sender
-        )
-        since = answer.since  # type: ignore[union-attr]
-        if since.after is not None:
-            return int(since.after)
-        return max(client.joined["seq"] - (since.last or 0), 0)
+        who = client.membership.sender
+        asked = next(ask for sender, ask in self.here.room.asked if sender is who)
+        assert isinstance(asked, Enter)
+        if asked.since.after is not None:
+            return asked.since.after
+        head = int(client.joined["seq"])
+        return max(head - (asked.since.last or 0), 0)
 
     def due(self, membership: Membership, start: int) -> list[int]:
         who = membership.sender

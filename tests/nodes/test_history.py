@@ -42,14 +42,10 @@ async def test_pages_and_memory_are_one_past(here: World) -> None:
     here.room.say(*"efgh")
     await here.room.page()
     here.room.say(*"ijkl")
-    found, before = [], None
-    while True:
-        limits = {"limit": 3} if before is None else {"limit": 3, "before": before}
-        seqs, more = await visible(here, **limits)
+    found, more = await visible(here, limit=3)
+    while more:
+        seqs, more = await visible(here, limit=3, before=found[0])
         found = seqs + found
-        if not more:
-            break
-        before = seqs[0]
     assert found == list(range(1, 13))
     assert (await visible(here, after=2, limit=9))[0] == list(range(3, 12))
 
@@ -106,7 +102,7 @@ async def test_an_archive_that_is_away_says_so_to_all_who_wait(here: World) -> N
     here.room.say(*"abcd")
     await here.room.page()
 
-    async def away(_room: str, _key: str) -> bytes | None:
+    async def away(room: str, key: str) -> bytes | None:
         await asyncio.sleep(0)
         raise Unavailable
 

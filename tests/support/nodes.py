@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from tests.support.cluster import free_port, until
+from tests.support.cluster import until
 
 from roomful_nodes.memory_bus import BusSwitch, MemoryBus
 from roomful_nodes.node import Node
@@ -48,17 +48,18 @@ class MemoryCluster:
             clock=CLOCK,
             new_id=lambda: uuid4().hex,
         )
-        given = replace(NodeSettings(port=free_port(), node_id=id, grace_s=0.2), **settings)
+        given = replace(NodeSettings(port=0, node_id=id, grace_s=0.2), **settings)
         async with Node.running(given, self.kinds, seams) as node:
             await until(lambda: not node._operator.readiness(), "ready", every_s=0.005)
-            yield MemoryNode(node, given)
+            yield MemoryNode(node)
 
 
 class MemoryNode:
     """A running node and where it is."""
 
-    def __init__(self, node: Node, settings: NodeSettings) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
         self.gateway = node._gateway
         self.hub = node._hub
-        self.url = f"http://127.0.0.1:{settings.port}"
+        host, port = node._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"

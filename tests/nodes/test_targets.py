@@ -1,0 +1,148 @@
+"""Messages to users and sessions outside any room, and what becomes of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from time import monotonic
+from typing import Any
+
+import pytest
+from tests.support.cluster import until
+from tests.support.nodes import MemoryCluster, MemoryNode
+from tests.support.wire import Json, Wire
+
+from roomful_nodes.targets import LONGEST_S
+
+
+@pytest.fixture
+async def cluster() -> MemoryCluster:
+    return MemoryCluster()
+
+
+@pytest.fixture
+async def nodes(cluster: MemoryCluster) -> AsyncIterator[list[MemoryNode]]:
+    async with AsyncExitStack() as running:
+        yield [await running.enter_async_context(cluster.node()) for _ in range(3)]
+
+
+@pytest.fixture
+async def wires(nodes: list[MemoryNode]) -> AsyncIterator[dict[str, Wire]]:
+    """ann on the first node; bob on all three; cat on the second."""
+    places = {"ann": 0, "bob0": 0, "bob1": 1, "bob2": 2, "cat": 1}
+    opened = {
+        name: await Wire.open(nodes[place].url, user=name[:3], name=name)
+        for name, place in places.items()
+    }
+    # Nodes listen for a user from a moment after his arrival on.
+    targets = nodes[0].gateway._targets
+    for user in ("bob", "cat"):
+        subject = targets._subjects.user(user)
+        await until(lambda: len(targets._bus.switch.listeners(subject)) >= 1, user)  # type: ignore[attr-defined]  # noqa: B023
+    yield opened
+    for wire in opened.values():
+        await wire.close()
+
+
+async def whisper(wire: Wire, *to: dict[str, Any]) -> Json:
+    return await wire.ask({"type": "chat.whisper", "to": list(to), "data": {"text": "psst"}})
+
+
+def heard(wire: Wire) -> int:
+    return sum(frame["type"] == "chat.whisper" for frame in wire.frames)
+
+
+async def test_every_connection_of_a_user_is_reached_wherever_it_is(
+    wires: dict[str, Wire],
+) -> None:
+    ack = await whisper(wires["ann"], {"user": "bob"})
+    assert ack["data"] == {"delivered": 3}
+    for name in ("bob0", "bob1", "bob2"):
+        frame = await wires[name].next("chat.whisper")
+        ann = wires["ann"].hello
+        assert frame == {
+            "type": "chat.whisper",
+            "from": {"user": "ann", "name": "ann", "session": ann["session"]},
+            "data": {"text": "psst"},
+        }
+    assert heard(wires["cat"]) == 0
+
+
+async def test_one_session_is_reached_and_no_other(wires: dict[str, Wire]) -> None:
+    for name in ("bob0", "bob2"):
+        ack = await whisper(wires["ann"], {"session": wires[name].hello["session"]})
+        assert ack["data"] == {"delivered": 1}
+        await wires[name].next("chat.whisper")
+    assert heard(wires["bob1"]) == 0
+
+
+async def test_a_list_counts_all_that_were_reached(wires: dict[str, Wire]) -> None:
+    ack = await whisper(wires["ann"], {"user": "bob"}, {"session": wires["cat"].hello["session"]})
+    assert ack["data"] == {"delivered": 4}
+
+
+async def test_the_sender_does_not_hear_itself_but_its_other_windows_do(
+    wires: dict[str, Wire],
+) -> None:
+    ack = await whisper(wires["bob1"], {"user": "bob"})
+    assert ack["data"] == {"delivered": 2}
+    assert heard(wires["bob1"]) == 0
+    refused = await whisper(wires["ann"], {"user": "ann"})
+    assert refused["error"]["code"] == "unknown_target"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"user": "nobody"},
+        {"user": "* >"},
+        {"session": "n2-nobody"},
+        {"session": "n9-nobody"},
+        {"session": "nobody"},
+        {"session": "n2-*"},
+        {"session": "n2-a.b c"},
+    ],
+)
+async def test_nobody_there_is_said_at_once(wires: dict[str, Wire], target: dict[str, str]) -> None:
+    started = monotonic()
+    refused = await whisper(wires["ann"], target)
+    assert refused["error"]["code"] == "unknown_target"
+    assert monotonic() - started < LONGEST_S
+    assert heard(wires["cat"]) == 0
+
+
+async def test_a_session_that_has_moved_is_found(
+    wires: dict[str, Wire], nodes: list[MemoryNode]
+) -> None:
+    bob = wires["bob0"]
+    await bob.vanish()
+    again = await Wire.open(
+        nodes[2].url, session=bob.hello["session"], secret=bob.hello["secret"], user="bob"
+    )
+
+    async def reached() -> bool:
+        answer = await whisper(wires["ann"], {"session": bob.hello["session"]})
+        return bool(answer["type"] == "ack")
+
+    await until(reached, "found where it is now")
+    await again.next("chat.whisper")
+    await again.close()
+
+
+async def test_without_a_broker_the_outcome_is_unknown(
+    wires: dict[str, Wire], cluster: MemoryCluster
+) -> None:
+    cluster.links["n1"].cut()
+    answer = await whisper(wires["ann"], {"user": "bob"})
+    assert answer["error"]["code"] == "unavailable"
+    cluster.links["n1"].mend()
+    answer = await whisper(wires["ann"], {"user": "cat"})
+    assert answer["data"] == {"delivered": 1}
+
+
+async def test_without_an_id_only_failure_is_told(wires: dict[str, Wire]) -> None:
+    frame = {"type": "chat.whisper", "to": {"user": "cat"}}
+    await wires["ann"].send(frame)
+    await wires["cat"].next("chat.whisper")
+    await wires["ann"].send(frame | {"to": {"user": "nobody"}})
+    error = await wires["ann"].next("error")
+    assert error["error"]["code"] == "unknown_target"
+    assert not [frame for frame in wires["ann"].frames if frame["type"] == "ack"]

@@ -1,0 +1,177 @@
+"""Sockets to the byte: pushed messages, broken frames, silent peers, and nothing left behind."""
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from aiohttp.web import Request
+from tests.support.cluster import until
+from tests.support.nodes import MemoryCluster, MemoryNode
+from tests.support.raw import RawClient, masked
+from tests.support.wire import Wire
+
+from roomful_nodes import websocket as websocket_module
+from roomful_nodes.conversation import Conversation
+from roomful_nodes.websocket import PUSHING, PushWebSocket
+from roomful_protocol.frames import Limits
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[MemoryNode]:
+    async with MemoryCluster().node() as made:
+        yield made
+
+
+def closing(frames: list[tuple[int, bytes]]) -> tuple[str, int]:
+    """What the `bye` said and the code of the Close after it: they must be the last two frames."""
+    (text, bye), (close, code) = frames[-2:]
+    assert (text, close) == (1, 8)
+    return json.loads(bye)["data"]["code"], int.from_bytes(code[:2], "big")
+
+
+def test_this_aiohttp_can_be_pushed() -> None:
+    assert PUSHING
+
+
+async def test_what_comes_with_the_handshake_is_heard(node: MemoryNode) -> None:
+    client = await RawClient.open(node.url, early=masked(b'{"type":"ping","id":1}'))
+    assert (await client.message())["type"] == "hello"
+    assert await client.message() == {
+        "type": "pong", "id": 1, "data": {"time": pytest.approx(1.8e12, rel=0.2)},
+    }  # fmt: skip
+    await client.close()
+
+
+async def test_fragments_and_pings_between_them_are_one_message(node: MemoryNode) -> None:
+    client = await RawClient.open(node.url)
+    client.send(masked(b'{"type":', first=0) + masked(b"life?", opcode=9))
+    client.send(masked(b'"ping","id":2}', opcode=0))
+    assert (await client.message())["type"] == "hello"
+    assert sorted([await client.frame(), await client.frame()])[1] == (10, b"life?")
+    await client.close()
+
+
+async def test_a_message_of_exactly_the_limit_is_taken() -> None:
+    async with MemoryCluster().node(limits=Limits(message_bytes=1000)) as node:
+        client = await RawClient.open(node.url)
+        await client.message()
+        ping = b'{"type":"ping","id":3,"pad":"%b"}'
+        pad = b"x" * (1000 - len(ping) + 2)
+        client.send(masked(ping % pad))
+        assert (await client.message())["id"] == 3
+        client.send(masked(ping % (pad + b"x")))
+        assert closing(await client.rest()) == ("too_big", 1009)
+        await client.close()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_sends_far_too_much_can_still_read_why(loop: str) -> None:
+    async def run() -> None:
+        async with MemoryCluster().node() as node:
+            client = await RawClient.open(node.url)
+            # More than all buffers on the way hold: a hasty close would reset the connection.
+            client.send(masked(b"x" * 20_000_000))
+            assert closing(await client.rest()) == ("too_big", 1009)
+            await client.close()
+
+    _run(loop, run)
+
+
+async def test_a_broken_frame_is_told_and_closes(node: MemoryNode) -> None:
+    for broken in (masked(b"x", first=0xC0), masked(b"x", opcode=3), masked(b"x", opcode=0)):
+        client = await RawClient.open(node.url)
+        await client.message()
+        client.send(broken)
+        assert closing(await client.rest()) == ("violation", 4503)
+        await client.close()
+
+
+async def test_a_close_is_answered_and_nothing_follows_it(node: MemoryNode) -> None:
+    client = await RawClient.open(node.url, "?room=lobby&user=ann")
+    other = await Wire.open(node.url, room="lobby", user="bob")
+    await client.message()
+    client.send(masked((1000).to_bytes(2, "big"), opcode=8))
+    for number in range(20):
+        await other.say("lobby", str(number))
+    frames = await client.rest()
+    assert [opcode for opcode, _ in frames].index(8) == len(frames) - 1
+    await client.close()
+    await other.close()
+
+
+async def test_a_silent_client_is_pinged_and_then_given_up() -> None:
+    async with MemoryCluster().node(heartbeat_s=0.1) as node:
+        client = await RawClient.open(node.url)
+        frames = await client.rest()
+        assert 9 in [opcode for opcode, _ in frames]
+        assert closing(frames) == ("heartbeat", 4000)
+        await client.close()
+
+
+async def test_a_client_that_answers_pings_stays() -> None:
+    async with MemoryCluster().node(heartbeat_s=0.05) as node:
+        client = await RawClient.open(node.url)
+        await client.message()
+        for _ in range(8):
+            assert await client.frame() == (9, b"")
+            client.send(masked(b"", opcode=10))
+        client.send(masked(b'{"type":"ping","id":1}'))
+        assert (await client.message())["type"] == "pong"
+        await client.close()
+
+
+async def test_without_pushing_everything_works_the_slow_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket_module, "PUSHING", False)
+    monkeypatch.setattr("roomful_nodes.gateway.PUSHING", False)
+    async with MemoryCluster().node() as node:
+        ann = await Wire.open(node.url, room="lobby", user="ann")
+        assert (await ann.say("lobby", "hi"))["type"] == "ack"
+        await ann.send({"type": "bye"})
+        assert await ann.until_closed() == 1000
+        await ann.close()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_socket_leaves_nothing_for_the_collector(loop: str) -> None:
+    async def run() -> None:
+        before = remains()
+        async with MemoryCluster().node(grace_s=0.02) as node:
+            # What the first one costs (caches, first imports) is not counted.
+            for count in range(7):
+                wire = await Wire.open(node.url, room="lobby", user="ann")
+                await wire.next("joined")
+                if count == 1:
+                    gc.collect()
+                    gc.disable()
+                await (wire.vanish() if count % 2 else wire.close())
+            await until(lambda: not len(node.gateway.sessions), "all have gone")
+            await until(lambda: not len(node.gateway), "all sockets have gone")
+
+            def left() -> list[object]:
+                return [one for one in remains() if not any(one is old for old in before)]
+
+            await until(lambda: not left(), f"nothing left of the sockets but {left()}")
+
+    try:
+        _run(loop, run)
+    finally:
+        gc.enable()
+
+
+def remains() -> list[object]:
+    """What of sockets is in memory."""
+    kinds = (PushWebSocket, Conversation, Request)
+    return [one for one in gc.get_objects() if isinstance(one, kinds)]
+
+
+def _run(loop: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    if loop == "uvloop":
+        uvloop.run(run())
+    else:
+        asyncio.run(run())

@@ -1,0 +1,79 @@
+"""A WebSocket client of bytes: it does what no client library would, or nothing at all."""
+
+import asyncio
+import json
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+
+def masked(payload: bytes, opcode: int = 1, first: int = 0x80) -> bytes:
+    """A client's frame; its mask is zero, which is legal."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((first | opcode, 0x80 | size))
+    elif size < 65_536:
+        head = bytes((first | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((first | opcode, 0x80 | 127)) + size.to_bytes(8, "big")
+    return head + bytes(4) + payload
+
+
+class RawClient:
+    """One TCP connection after the handshake. It answers neither pings nor closes by itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, url: str, query: str = "", early: bytes = b"") -> Self:
+        """Connect; `early` is sent in one packet with the handshake."""
+        parts = urlsplit(url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(
+            f"GET /ws{query} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            + early
+        )
+        status = await reader.readuntil(b"\r\n\r\n")
+        assert b" 101 " in status, status
+        return cls(reader, writer)
+
+    def send(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def frame(self, within_s: float = 5.0) -> tuple[int, bytes]:
+        """The next frame: opcode and payload."""
+        async with asyncio.timeout(within_s):
+            first, size = await self._reader.readexactly(2)
+            if size == 126:
+                size = int.from_bytes(await self._reader.readexactly(2), "big")
+            elif size == 127:
+                size = int.from_bytes(await self._reader.readexactly(8), "big")
+            return first & 0x0F, await self._reader.readexactly(size)
+
+    async def message(self) -> dict[str, Any]:
+        """The next text message."""
+        while True:
+            opcode, payload = await self.frame()
+            if opcode == 1:
+                message: dict[str, Any] = json.loads(payload)
+                return message
+
+    async def rest(self, within_s: float = 15.0) -> list[tuple[int, bytes]]:
+        """All frames until the node ends the connection. To its Close, ours ends too."""
+        frames: list[tuple[int, bytes]] = []
+        try:
+            while True:
+                frames.append(await self.frame(within_s))
+                if frames[-1][0] == 8:
+                    self._writer.write_eof()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return frames
+
+    async def close(self) -> None:
+        self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except ConnectionError:
+            return
