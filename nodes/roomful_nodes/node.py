@@ -77,7 +77,9 @@ class Node:
             self.id, seams.bus, subjects, clock=clock, nodes=lambda: self._cluster.nodes,
             bury=self._cluster.bury,
         )  # fmt: skip
-        self._operator = Operator(self._cluster, self._router, seams.log, self._hub.history)
+        self._operator = Operator(
+            self._cluster, self._probe, self._router, seams.log, self._hub.history
+        )
         self._http = web.Application()
         self._gateway.add_routes(self._http.router)
         add_routes(self._http.router, self._operator, settings, metrics.registry)

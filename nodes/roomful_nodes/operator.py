@@ -3,6 +3,7 @@
 from roomful_nodes.cluster import Cluster
 from roomful_nodes.history import History
 from roomful_nodes.operations import NodeView, RoomView
+from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
 from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.ids import PARTITIONS, RoomName, partition_of
@@ -13,8 +14,11 @@ from roomful_rooms.log import Log, Record
 class Operator:
     """Looks at the cluster through this node's view, and asks rooms as anybody's owner would."""
 
-    def __init__(self, cluster: Cluster, router: Router, log: Log, history: History) -> None:
-        self._cluster, self._router, self._log, self._history = cluster, router, log, history
+    def __init__(
+        self, cluster: Cluster, probe: Probe, router: Router, log: Log, history: History
+    ) -> None:
+        self._cluster, self._probe, self._router = cluster, probe, router
+        self._log, self._history = log, history
         self.draining = False
 
     def readiness(self) -> list[str]:
@@ -25,6 +29,8 @@ class Operator:
             reasons.append("This node's lease is not certain: the broker does not answer.")
         if not self._cluster.settled:
             reasons.append("Some partitions have no living owner yet.")
+        elif not self._probe.certain:
+            reasons.append("Some nodes have not shown yet that they live.")
         return reasons
 
     async def nodes(self) -> list[NodeView]:
@@ -45,9 +51,7 @@ class Operator:
 
     async def rooms(self) -> list[RoomView]:
         records = [
-            record
-            for partition in range(PARTITIONS)
-            for record in await self._log.rooms(partition)
+            record for partition in range(PARTITIONS) for record in await self._log.rooms(partition)
         ]
         return sorted(map(self._room, records), key=lambda room: room.name)
 

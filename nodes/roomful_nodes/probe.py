@@ -22,7 +22,7 @@ PROBE_S: Final = 0.2
 BOUNCES: Final = 3
 """So many pings in a row have to find nobody."""
 SOUND_S: Final = 3.0
-"""After a reconnect others may need a moment, too: nobody is accused for so long, in seconds."""
+"""After a reconnect, which others need as well, nobody is accused for so long, in seconds."""
 NEIGHBOURS: Final = 3
 """A node watches so many others: the next ones in the order of names, round and round."""
 
@@ -48,6 +48,12 @@ class Probe:
         self._bounces: dict[NodeId, int] = {}
         self._bounced: set[NodeId] = set()
         self._following: list[Following] = []
+        self._rounds = 0
+
+    @property
+    def certain(self) -> bool:
+        """Whether all watched nodes have been pinged often enough, and none is missing now."""
+        return self._rounds > BOUNCES and not self._bounces
 
     async def run(self) -> None:
         """Listen and ping until cancelled."""
@@ -56,7 +62,8 @@ class Probe:
             (self._subjects.probed(self._me, "*"), self._hear),
         ):
             self._following.append(await self._bus.subscribe(subject, heard))
-        sound_since = self._clock.monotonic()
+        # At the start nobody's connection was lost but perhaps a dead predecessor's: no patience.
+        sound_since = self._clock.monotonic() - SOUND_S
         try:
             while True:
                 await asyncio.sleep(PROBE_S)
@@ -70,6 +77,7 @@ class Probe:
 
     async def _round(self, *, accuse: bool) -> None:
         """Judge the pings of the last round, and send the next."""
+        self._rounds += 1
         bounced, self._bounced = self._bounced, set()
         self._bounces = {node: self._bounces.get(node, 0) + 1 for node in bounced}
         for node in neighbours(self._me, self._nodes()):

@@ -8,7 +8,7 @@ from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.directory import Conflict, Directory
 from roomful_rooms.log import Archive, Log
 
-SECRET = "secret"
+SIGNING = "signing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ async def cluster_key(seams: Seams) -> bytes:
     Raises Unavailable.
     """
     while True:
-        known = (await seams.directory.items()).get(SECRET)
+        known = (await seams.directory.items()).get(SIGNING)
         if known is not None and known.value:
             return known.value
         try:
             key = (seams.new_id() + seams.new_id() + seams.new_id()).encode()
-            await seams.directory.put(SECRET, key, 0)
+            await seams.directory.put(SIGNING, key, 0)
         except Conflict:
             continue

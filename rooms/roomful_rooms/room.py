@@ -160,10 +160,11 @@ class Room:
             raise Refused(Code.UNKNOWN_TARGET, "Nobody that this message is for is in the room.")
         self.context.turn.delivered = len(reached)
         sessions = [target.value for target in message.to if target.kind == "session"]
+        users = [target.value for target in message.to if target.kind == "user"]
         if message.echo:
-            sessions.append(message.sender.session)
-        users = tuple(target.value for target in message.to if target.kind == "user")
-        return Audience(users, tuple(sessions))
+            # The user, not the session: what one has whispered is there after a reload, too.
+            users.append(message.sender.user)
+        return Audience(tuple(users), tuple(sessions))
 
     def send(self, to: Member | str, type: str, data: object = None) -> int:
         """An event of the room for one member, or for every connection of the user named `to`.
