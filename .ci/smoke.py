@@ -5,12 +5,13 @@ import sys
 import time
 from urllib.request import urlopen
 
-from roomful_client import Client
+from roomful_client import Client, Message
 
 READY_S = 20.0
 
 
 def wait_until_ready(url: str) -> None:
+    """Raises OSError when the node does not say so in time."""
     deadline = time.monotonic() + READY_S
     while True:
         try:
@@ -23,17 +24,26 @@ def wait_until_ready(url: str) -> None:
         time.sleep(0.1)
 
 
+def page(url: str) -> str:
+    with urlopen(url, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
 async def chat(url: str) -> None:
-    async with Client(url, user="smoke") as client:
+    async with Client(url, user="smoke") as client, asyncio.timeout(20):
         room = await client.join("smoke")
         ack = await room.send("chat.message", {"text": "is anybody there?"})
         async for event in room:
-            if event.seq == ack.seq:
+            if isinstance(event, Message) and event.seq == ack.seq:
                 return
 
 
-wait_until_ready(sys.argv[1])
-with urlopen(sys.argv[1], timeout=5) as page:
-    assert b"<!doctype html>" in page.read().lower()
-asyncio.run(asyncio.wait_for(chat(sys.argv[1]), 20))
-print("smoke: ready, page served, message said and heard")
+def main(url: str) -> None:
+    wait_until_ready(url)
+    if "<!doctype html>" not in page(url).lower():
+        raise SystemExit("smoke: / is no page")
+    asyncio.run(chat(url))
+    sys.stdout.write("smoke: ready, page served, message said and heard\n")
+
+
+main(sys.argv[1])

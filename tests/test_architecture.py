@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -94,15 +93,15 @@ def known(name: str) -> str | None:
 
 
 def tracked() -> list[Path]:
-    """The files of the repository."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
-    return [file for name in listed.split("\0") if name and (file := ROOT / name).is_file()]
+    """The files of the repository, told without git: an archive of it has none."""
+    passed_over = {".git", ".venv", "build", "dist", "__pycache__"}
+    return [
+        file
+        for file in sorted(ROOT.rglob("*"))
+        if file.is_file()
+        and not passed_over.intersection(parts := file.relative_to(ROOT).parts)
+        and not any(re.fullmatch(r"\.\w+_cache|\.hypothesis|\.roomful", part) for part in parts)
+    ]
 
 
 # -- imports ---------------------------------------------------------------------------------------
