@@ -42,7 +42,7 @@ class State(MutableMapping[str, Any]):
         self._drafts[key] = _GONE
 
     def __contains__(self, key: object) -> bool:
-        if key in self._drafts:
+        if isinstance(key, str) and key in self._drafts:
             return self._drafts[key] is not _GONE
         return key in self._values
 
