@@ -13,9 +13,7 @@ from typing import Final
 
 import structlog
 
-from roomful_protocol.blocks import Done
-from roomful_protocol.codecs.events import checked_data
-from roomful_protocol.errors import Code, Refused
+from roomful_protocol.errors import Code
 from roomful_protocol.ids import NodeId, Partition, partition_of
 from roomful_protocol.messages import (
     MOVED,
@@ -24,20 +22,20 @@ from roomful_protocol.messages import (
     Command,
     Denied,
     Enter,
-    Listing,
+    Exit,
     Live,
     Read,
-    Say,
     Who,
 )  # fmt: skip
 from roomful_rooms.clock import Clock
 from roomful_rooms.dispatch import begin
-from roomful_rooms.draft import Answered, frame_of
+from roomful_rooms.draft import Answered, give
 from roomful_rooms.effects import Turn
 from roomful_rooms.journal import Journal
+from roomful_rooms.outcome import denial, failure_of, remember, take_back, take_over
 from roomful_rooms.room import Context, Room
 from roomful_rooms.tasks import Tasks
-from roomful_rooms.welcome import welcome
+from roomful_rooms.welcome import listing, welcome
 
 log = structlog.get_logger()
 
@@ -77,11 +75,13 @@ class RoomActor:
         self._clock, self._tasks, self._limits, self._live = clock, tasks, limits, live
         self._ended = ended
         self._mailbox: deque[tuple[Command, Answered]] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._running: tuple[asyncio.Task[None], Answered] | None = None
         self._room: Room | None = None
         self._stopping = False
+        self._closing = asyncio.Lock()
         self.closed = False
         self.opening = tasks.start(self._open(), f"open {self.name}")
+        self.opening.add_done_callback(self._if_cancelled)
 
     @property
     def partition(self) -> Partition:
@@ -108,42 +108,67 @@ class RoomActor:
         """Recover and fence; commands wait meanwhile. What stops it goes to `ended`."""
         try:
             await self.journal.open(self._next, self._fail)
+            self._room = self._made()
         except Exception as reason:
             self._fail(reason)
             return
-        held = self.journal.held
-        context = Context(self.name, held.state, held.presence, self._clock, Turn())
-        self._room = self.kind(context)
         log.info(
             "room.opened", room=self.name, term=self.journal.term, seq=self.journal.recent.head,
             members=self.members,
         )  # fmt: skip
         self._next()
 
+    def _made(self) -> Room:
+        """The author's object. What it changes in its `__init__` is written like a handler's."""
+        held, turn = self.journal.held, Turn()
+        room = self.kind(Context(self.name, held.state, held.presence, self._clock, turn))
+        self._shout(take_over(self.journal, turn, self._clock.wall_ms())[1])
+        return room
+
     async def close(self) -> None:
         """Finish what runs, send away what waits (to be asked elsewhere), and write a snapshot."""
         self._stopping = True
-        self._turn_away(MOVED)
-        await asyncio.wait([self.opening])
-        if self._running is not None:
-            await asyncio.wait([self._running])
-        if self._room is not None and not self.closed:
-            await self.journal.close()
-            log.info("room.closed", room=self.name, seq=self.journal.recent.head)
-        self.closed = True
+        self._turn_away()
+        async with self._closing:
+            try:
+                await asyncio.wait([self.opening])
+                if self._running is not None:
+                    await asyncio.wait([self._running[0]])
+                if not self.closed:
+                    await self.journal.close()
+                    log.info("room.closed", room=self.name, seq=self.journal.recent.head)
+            finally:
+                self.drop()
 
-    def _turn_away(self, answer: Answer) -> None:
+    def drop(self) -> None:
+        """Stop at once. Whatever was not committed has not happened: whoever waits may ask the next
+        owner."""
+        if self.closed:
+            return
+        self._stopping = self.closed = True
+        self._turn_away()
+        for answered in self.journal.abandon():
+            give(answered, MOVED)
+        running, self._running = self._running, None
+        for task in (self.opening, running[0] if running else None):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        if running is not None:
+            give(running[1], MOVED)
+
+    def _turn_away(self) -> None:
         while self._mailbox:
-            _, answered = self._mailbox.popleft()
-            answered(answer)
+            give(self._mailbox.popleft()[1], MOVED)
+
+    def _if_cancelled(self, task: "asyncio.Task[None]") -> None:
+        # Seen from outside, as a task that is cancelled at once sees nothing of it.
+        if task.cancelled():
+            self._fail(asyncio.CancelledError())
 
     def _fail(self, reason: BaseException) -> None:
-        """Whatever was not committed has not happened: whoever waits may ask the next owner."""
-        self._stopping = self.closed = True
-        self._turn_away(MOVED)
-        for answered in self.journal.abandon():
-            answered(MOVED)
-        self._ended(self, reason)
+        if not self.closed:
+            self.drop()
+            self._ended(self, reason)
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -175,15 +200,12 @@ class RoomActor:
         self.last_used = self._clock.monotonic()
         if isinstance(command.ask, Read):
             # Answered at once: memory and pages hold only what is committed.
-            answered(self.journal.recent.read(command.ask))
+            give(answered, self.journal.recent.read(command.ask))
             return
-        if isinstance(command.ask, Who):
-            ready: Answer | None = self._listing()
-        else:
-            ready = self.journal.held.ledger.verdict(command)
+        ready = listing(self.journal) if isinstance(command.ask, Who) else self._verdict(command)
         if ready is not None:
             # Neither a list nor a repeat may overtake what is still on its way to the log.
-            self.journal.draft.answers.append((answered, ready))
+            self.journal.draft.answer(answered, ready)
             return
         turn = Turn()
         self._room_now.context.turn = turn
@@ -193,10 +215,18 @@ class RoomActor:
             self._fail_turn(command, answered, turn, failure)
             return
         if inspect.isawaitable(waiting):
-            going_on = self._wait(command, answered, turn, waiting)
-            self._running = self._tasks.start(going_on, f"handler {self.name}")
+            self._start(command, answered, turn, waiting)
         else:
             self._finish(command, answered, turn)
+
+    def _verdict(self, command: Command) -> Answer | None:
+        """The answer to what is decided already, or is not to be decided now."""
+        held = self.journal.held
+        answer = held.ledger.verdict(command, held.presence.get(command.sender.session))
+        if answer is not None and (done := held.ledger.renumbered(command, answer)) is not None:
+            held.ledger.record(done)
+            self.journal.draft.decide(done)
+        return answer
 
     @property
     def _room_now(self) -> Room:
@@ -204,96 +234,67 @@ class RoomActor:
             raise RuntimeError("The room is not open yet.")
         return self._room
 
+    def _start(
+        self, command: Command, answered: Answered, turn: Turn, waiting: Awaitable[object]
+    ) -> None:
+        # Before anything else runs: nobody may take the handler's word for who is here.
+        self.journal.before = turn.before
+        going_on = self._wait(command, answered, turn, waiting)
+        task = self._tasks.start(going_on, f"handler {self.name}")
+        task.add_done_callback(self._if_cancelled)
+        if inspect.iscoroutine(waiting):
+            # Or it would complain that nobody has awaited it, if the task is cancelled at once.
+            task.add_done_callback(lambda _: waiting.close())
+        self._running = (task, answered)
+
     async def _wait(
         self, command: Command, answered: Answered, turn: Turn, waiting: Awaitable[object]
     ) -> None:
-        # Until the handler is done, its speculative join or leave must not get into a snapshot.
-        self.journal.unsettled = bool(turn.changes)
-        try:
-            async with asyncio.timeout(self._limits.handler_s):
-                await waiting
-        except TimeoutError:
-            late = Refused(
-                Code.HANDLER_FAILED, f"The handler took more than {self._limits.handler_s:g} s."
-            )
-            log.error("room.handler_timeout", room=self.name, ask=_label(command))
-            self._fail_turn(command, answered, turn, late)
-        except Exception as failure:
-            self._fail_turn(command, answered, turn, failure)
-        except asyncio.CancelledError:
-            self._fail_turn(command, answered, turn, Refused(Code.BUSY, MAILBOX_FULL))
-            raise
-        else:
+        failure = await failure_of(waiting, self._limits.handler_s)
+        if self.closed:
+            return
+        self.journal.before, self._running = {}, None
+        if failure is None:
             self._finish(command, answered, turn)
-        finally:
-            self.journal.unsettled = False
-            self._running = None
+        else:
+            self._fail_turn(command, answered, turn, failure)
         self._next()
 
     # -- how a turn ends ---------------------------------------------------------------------------
 
     def _finish(self, command: Command, answered: Answered, turn: Turn) -> None:
         """The handler succeeded: its effects join the draft, or, if they cannot, it failed."""
-        held, draft, ask = self.journal.held, self.journal.draft, command.ask
-        now = self._clock.wall_ms()
         try:
-            lives = [
-                Live(frame_of(tell, self.name), tell.audience)
-                for tell in turn.tells
-                if tell.ephemeral
-            ]
-            checked_data(turn.reply)
-            changed, removed = held.state.changes()
-            seq = draft.add(turn, changed, removed, len(held.presence), now)
+            seq, lives = take_over(self.journal, turn, self._clock.wall_ms())
         except (TypeError, ValueError) as failure:
             self._fail_turn(command, answered, turn, failure)
             return
-        held.state.take(changed, removed)
-        for live in lives:
-            self._live(self.name, live)
-        if isinstance(ask, Enter):
-            held.ledger.attach(command.sender.session, command.sender.attach)
-            answer: Answer | Callable[[], Answer] = welcome(self.journal, ask)
+        remember(self.journal, command, seq, turn.reply)
+        if isinstance(command.ask, Enter):
+            self.journal.draft.answer(answered, welcome(self.journal, command.ask))
         else:
-            answer = Accepted(seq, turn.reply, delivered=turn.delivered)
-        self._decide(command, answered, answer, seq, turn.reply)
+            accepted = Accepted(seq, turn.reply, delivered=turn.delivered)
+            self.journal.draft.answer(answered, accepted)
+        self._shout(lives)
 
     def _fail_turn(
-        self, command: Command, answered: Answered, turn: Turn, failure: BaseException
+        self, command: Command, answered: Answered, turn: Turn, failure: Exception
     ) -> None:
         """The handler failed or refused: nothing of it has happened."""
-        for undo in reversed(turn.undo):
-            undo()
-        self.journal.held.state.drop()
-        if not isinstance(failure, Refused):
-            log.error(
-                "room.handler_failed", room=self.name, ask=_label(command),
-                session=command.sender.session, exc_info=failure,
-            )  # fmt: skip
-            failure = Refused(Code.HANDLER_FAILED, "The room could not handle that; it is logged.")
-        self._decide(command, answered, Denied.of(failure), None, None)
+        denied = denial(self.journal, command, failure)
+        take_back(self.journal, turn)
+        if isinstance(command.ask, Exit) and turn.changes:
+            # But who has gone has gone, and nobody would come to say so again.
+            self.journal.held.presence.exit(command.sender.session)
+            self._finish(command, answered, Turn(changes=turn.changes))
+            return
+        remember(self.journal, command, None, None, denied)
+        self.journal.draft.answer(answered, denied)
 
-    def _decide(
-        self,
-        command: Command,
-        answered: Answered,
-        answer: Answer | Callable[[], Answer],
-        seq: int | None,
-        reply: object,
-    ) -> None:
-        ask, who = command.ask, command.sender
-        id = ask.id if isinstance(ask, Say) and not ask.ephemeral else None
-        denied = (answer.code, answer.message) if isinstance(answer, Denied) else None
-        done = Done(who.session, who.attach, command.n, who.user, id, seq, reply, denied)
-        if command.n or id is not None:
-            self.journal.held.ledger.record(done)
-            self.journal.draft.done.append(done)
-        self.journal.draft.answers.append((answered, answer))
-
-    def _listing(self) -> Listing:
-        presence, draft = self.journal.held.presence, self.journal.draft
-        return Listing(draft.last, self.journal.epoch, len(presence), presence.listed())
-
-
-def _label(command: Command) -> str:
-    return command.ask.type if isinstance(command.ask, Say) else type(command.ask).__name__.lower()
+    def _shout(self, lives: list[Live]) -> None:
+        """Ephemeral events: what becomes of them does not concern the room."""
+        for live in lives:
+            try:
+                self._live(self.name, live)
+            except Exception:
+                log.exception("room.live_failed", room=self.name)

@@ -29,13 +29,11 @@ def _enter(room: Room, sender: Sender) -> object:
     before = presence.get(member.session)
     if before == member:
         return None
+    turn.before[member.session] = before
+    turn.changes.append(Entered(member, moved=before is not None))
     presence.enter(member)
     if before is not None:
-        turn.undo.append(lambda: presence.enter(before))
-        turn.changes.append(Entered(member, moved=True))
         return None
-    turn.undo.append(lambda: presence.exit(member.session))
-    turn.changes.append(Entered(member))
     if room.capacity is not None and len(presence) > room.capacity:
         raise Refused(Code.ROOM_FULL, f"{room.name} is full ({room.capacity} members).")
     return room.on_join(member)
@@ -47,9 +45,9 @@ def _exit(room: Room, sender: Sender, reason: str) -> object:
     # The attachment tells a leave of the gateway that has the session from one that had it once.
     if member is None or member.attach != sender.attach:
         raise Refused(Code.NOT_JOINED, f"You are not in {room.name}.")
-    presence.exit(member.session)
-    turn.undo.append(lambda: presence.enter(member))
+    turn.before[member.session] = member
     turn.changes.append(Gone(member, reason))
+    presence.exit(member.session)
     return room.on_leave(member, reason)
 
 

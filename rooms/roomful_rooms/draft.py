@@ -1,10 +1,13 @@
 """The next block of a room, gathering while the one before it is on its way to the log."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import structlog
+
 from roomful_protocol.blocks import Block, Done, Entered, Entry, Exited, Member
-from roomful_protocol.codecs.events import event_frame, presence_frame
+from roomful_protocol.codecs.events import checked_data, event_frame, presence_frame
 from roomful_protocol.codecs.values import pack
 from roomful_protocol.frames import Frame, person
 from roomful_protocol.ids import RoomName
@@ -21,18 +24,32 @@ TURN_BYTES: Final = 400_000
 SAMPLE: Final = 20
 """So many who came and went are named where presence shows counts and a sample."""
 CARRIED: Final = 256
+CARRIED_BYTES: Final = 64_000
 """Decisions without effect that wait for a block to ride on; older ones are forgotten first."""
+RECORD_BYTES: Final = 100
+"""What an entry, a decision or an answer takes besides its contents, roughly."""
+
+log = structlog.get_logger()
 
 
 class TooMuch(ValueError):
     """One handler asked for more than a block may hold."""
 
 
+def give(answered: Answered, answer: Answer) -> None:
+    """Answer a command: an asker that fails must not keep others from their answers."""
+    try:
+        answered(answer)
+    except Exception:
+        log.exception("room.asker_failed")
+
+
 class Draft:
     """Entries numbered from `first`, changes, decisions, and the answers that wait for them.
 
     `answers` are released when the block is in the log; an answer that needs the committed room to
-    be made is a function.
+    be made is a function. `bytes` counts all that waits here: what is bounded is a block's size as
+    well as the memory that answers take while an append hangs.
     """
 
     def __init__(self, room: RoomName, first: int, carried: Iterable[Done] = ()) -> None:
@@ -42,15 +59,18 @@ class Draft:
         self.changes: list[Entered | Gone] = []
         self.state: dict[str, Any] = {}
         self.removed: set[str] = set()
-        self.done: list[Done] = list(carried)
-        self.answers: list[tuple[Answered, Answer | Callable[[], Answer]]] = []
+        self.done: list[Done] = []
+        self.answers: deque[tuple[Answered, Answer | Callable[[], Answer]]] = deque()
         self.bytes = 0
+        self._weights: list[int] = []
         self.welcomes = False
         self.members_at_end: tuple[int, tuple[Member, ...]] = (0, ())
         # Joins and leaves next to each other share one entry, so its frame is made late.
         self._open: list[Entered | Gone] = []
         self._open_count = 0
         self._open_ts = 0
+        for done in carried:
+            self.decide(done)
 
     @property
     def effective(self) -> bool:
@@ -86,21 +106,22 @@ class Draft:
             Entry(first + index, frame_of(tell, self.room, first + index, ts), tell.audience)
             for index, tell in enumerate(tells)
         ]
-        size = sum(len(entry.frame) for entry in entries) + _size(state)
-        if size > TURN_BYTES:
-            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {size}.")
+        checked_data(turn.reply)
+        size = sum(map(_entry_size, entries)) + sum(map(_change_size, turn.changes)) + _size(state)
+        if (whole := size + _size(turn.reply)) > TURN_BYTES:
+            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
         # Nothing fails from here on.
         if visible:
             if not merging:
-                self._close_presence()
+                self.seal()
             self._open += visible
             self._open_count, self._open_ts = count, ts
         if entries:
-            self._close_presence()
+            self.seal()
             self.entries += entries
         self.changes += turn.changes
         self._merge_state(state, removed)
-        self.bytes += size + 100 * len(visible)
+        self.bytes += size
         return entries[0].seq if entries else None
 
     def _merge_state(self, state: dict[str, Any], removed: Iterable[str]) -> None:
@@ -110,7 +131,20 @@ class Draft:
             self.state.pop(key, None)
             self.removed.add(key)
 
-    def _close_presence(self) -> None:
+    def decide(self, done: Done) -> None:
+        """Have a decision written with the block, or carried on to the next."""
+        weight = RECORD_BYTES + _size(done.data) + len(done.denied[1] if done.denied else "")
+        self.done.append(done)
+        self._weights.append(weight)
+        self.bytes += weight
+
+    def answer(self, answered: Answered, answer: Answer | Callable[[], Answer]) -> None:
+        """Have a command answered once all that came before it is in the log."""
+        self.answers.append((answered, answer))
+        self.bytes += RECORD_BYTES
+
+    def seal(self) -> None:
+        """Joins and leaves from now on do not share the entry of those before."""
         if not self._open:
             return
         seq = self.first + len(self.entries)
@@ -124,13 +158,19 @@ class Draft:
 
     def carried(self) -> list[Done]:
         """The decisions to hand on to the next draft, if this one is not written."""
-        return [] if self.effective else self.done[-CARRIED:]
+        if self.effective:
+            return []
+        room, start = CARRIED_BYTES, len(self.done)
+        while start > max(len(self.done) - CARRIED, 0) and room >= self._weights[start - 1]:
+            start -= 1
+            room -= self._weights[start]
+        return self.done[start:]
 
     def block(
         self, *, term: int, writer: str, number: int, epoch: str, ts: int, count: int
     ) -> Block:
         """The block to append. The draft takes nothing more after this."""
-        self._close_presence()
+        self.seal()
         return Block(
             term=term,
             writer=writer,
@@ -171,5 +211,15 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
     return any(change.member.session in sessions for change in other)
 
 
-def _size(state: dict[str, Any]) -> int:
-    return len(pack(state)) if state else 0
+def _size(value: object) -> int:
+    return len(pack(value)) if value else 0
+
+
+def _entry_size(entry: Entry) -> int:
+    named = sum(map(len, entry.audience.users + entry.audience.sessions))
+    return RECORD_BYTES + len(entry.frame) + 4 * named
+
+
+def _change_size(change: Entered | Gone) -> int:
+    # Names stand in the presence entry and among the members, at 4 bytes a character at most.
+    return RECORD_BYTES + 8 * (len(change.member.user) + len(change.member.name))

@@ -1,9 +1,9 @@
 """What a handler wants to happen, collected while it runs and done only if it succeeds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roomful_protocol.blocks import EVERYONE, Audience, Entered, Member
+from roomful_protocol.ids import SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,13 @@ class Gone:
 
 @dataclass(slots=True)
 class Turn:
-    """All that one handler has asked for so far. Nobody but its actor sees it."""
+    """All that one handler has asked for so far. Nobody but its actor sees it.
+
+    `before`: the sessions that `changes` are about, as they were in the room.
+    """
 
     tells: list[Tell] = field(default_factory=list)
     changes: list[Entered | Gone] = field(default_factory=list)
-    undo: list[Callable[[], object]] = field(default_factory=list)
+    before: dict[SessionId, Member | None] = field(default_factory=dict)
     reply: object = None
     delivered: int | None = None

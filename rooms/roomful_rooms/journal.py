@@ -6,24 +6,26 @@ is read that the log has not acknowledged.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
-from roomful_protocol.blocks import Block, Page, Snapshot
+from roomful_protocol.blocks import Block, Member, Page, Snapshot
 from roomful_protocol.codecs.stored import pack_block, pack_page, pack_snapshot
-from roomful_protocol.ids import RoomName
+from roomful_protocol.ids import RoomName, SessionId
 from roomful_rooms.clock import Clock, NewId
-from roomful_rooms.draft import Answered, Draft
-from roomful_rooms.log import Archive, Conflict, Log
+from roomful_rooms.draft import Answered, Draft, give
+from roomful_rooms.log import Archive, Conflict, Log, Unavailable
+from roomful_rooms.presence import LISTED
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import SNAPSHOT, Recovered, recover
 from roomful_rooms.tasks import Tasks
 
 CHECKPOINT_BLOCKS = 256
 CHECKPOINT_BYTES = 512_000
-CHECKPOINT_OVERDUE_BLOCKS = 2048
-"""Blocks without a snapshot at which writing pauses: the log keeps only some 4096 of a room."""
+OVERDUE = 8
+"""Writing pauses when a snapshot is so many times overdue: the log keeps only some 4096 blocks of a
+room, and what no page has is kept in memory."""
 
 log_ = structlog.get_logger()
 
@@ -68,8 +70,11 @@ class Journal:
         self._in_flight: Draft | None = None
         self._again: Callable[[], None] = lambda: None
         self._ended: Callable[[BaseException], None] = lambda _: None
-        self.unsettled = False
+        self._releasing = False
         self._broken = False
+        self.before: Mapping[SessionId, Member | None] = {}
+        """The sessions that a handler in progress lets in or out, as they were: it may yet fail, so
+        nobody else is told."""
 
     @property
     def epoch(self) -> str:
@@ -77,7 +82,7 @@ class Journal:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits for the log. `unsettled`: a handler's join or leave may yet be undone."""
+        """Nothing waits for the log."""
         return self._committing is None and not self.draft.answers
 
     async def open(self, again: Callable[[], None], ended: Callable[[BaseException], None]) -> None:
@@ -88,21 +93,29 @@ class Journal:
         Unavailable.
         """
         self._again, self._ended = again, ended
-        while True:
-            self.held = held = await recover(self.room, self._log, self._archive)
-            if held.term > self.term:
-                raise Fenced(f"{self.room} is written under term {held.term} > {self.term}")
-            # A log with a hole is another history: clients must not take it for theirs.
-            epoch = held.epoch if held.epoch and held.whole else self._new_id()[:8]
-            self.recent = Recent(epoch, held.seq - len(held.entries), held.pages)
-            self.recent.add(held.entries)
-            self.draft = Draft(self.room, held.seq + 1)
-            try:
-                await self._append(self._block(self.draft), held.position)
-            except Conflict:
-                continue
-            self._since_checkpoint = held.blocks
-            return
+        while not await self._activated():
+            pass
+
+    async def _activated(self) -> bool:
+        """Write the activation record; False if somebody wrote while we were reading."""
+        self.held = held = await recover(self.room, self._log, self._archive)
+        if held.term > self.term:
+            raise Fenced(f"{self.room} is written under term {held.term} > {self.term}")
+        # A log with a hole is another history: clients must not take it for theirs.
+        epoch = held.epoch if held.epoch and held.whole else self._new_id()[:8]
+        self.recent = Recent(epoch, held.seq - len(held.entries), held.pages)
+        self.recent.add(held.entries)
+        self.draft = Draft(self.room, held.seq + 1)
+        try:
+            await self._append(self._block(self.draft), held.position)
+        except Conflict:
+            return False
+        self._since_checkpoint = held.blocks
+        if not held.whole:
+            # Or the next to recover would find the same hole, or a snapshot of what is lost.
+            await self._write_checkpoint(self._snapshot(held.seq), self._position)
+            self._since_checkpoint = 0
+        return True
 
     def _block(self, draft: Draft) -> Block:
         self._number += 1
@@ -112,8 +125,13 @@ class Journal:
             number=self._number,
             epoch=self.epoch,
             ts=self._clock.wall_ms(),
-            count=len(self.held.presence),
+            count=len(self._members()),
         )
+
+    def _members(self) -> tuple[Member, ...]:
+        """Those of the log and the draft, whatever a handler in progress makes of them."""
+        presence = self.held.presence
+        return presence.as_before(self.before) if self.before else tuple(presence)
 
     async def _append(self, block: Block, after: int) -> None:
         started = self._clock.monotonic()
@@ -124,29 +142,31 @@ class Journal:
 
     def kick(self) -> None:
         """Write what the draft holds, now or as soon as the append in flight is acknowledged."""
-        if self._committing is None and (self.draft.effective or self.draft.answers):
-            if self.draft.effective:
-                self._committing = self._tasks.start(self._commit(), f"commit {self.room}")
-            else:
-                self._release(self._turn_over())
+        if self._committing is not None or self._releasing or self._broken:
+            return
+        # An answer may lead to the next command at once: then this goes round, and not deeper.
+        while self.draft.answers and not self.draft.effective:
+            self._release(self._turn_over())
+        if self.draft.effective and not self._broken:
+            self._committing = self._tasks.start(self._commit(), f"commit {self.room}")
+            self._committing.add_done_callback(self._if_cancelled)
 
     async def _commit(self) -> None:
         try:
-            # An answer may lead to the next command at once, so even the last look is in the loop.
-            while self.draft.effective or self.draft.answers:
-                draft = self._in_flight = self._turn_over()
+            while not self._broken and (self.draft.effective or self.draft.answers):
+                draft = self._turn_over()
                 if draft.effective:
                     await self._write(draft)
-                self._in_flight = None
                 self._release(draft)
-        except Conflict:
-            self._broken = True
-            self._ended(Fenced(self.room))
-        except Exception as bug:
-            self._broken = True
-            self._ended(bug)
+        except Exception as reason:
+            self._ended(Fenced(self.room) if isinstance(reason, Conflict) else reason)
         finally:
             self._committing = None
+
+    def _if_cancelled(self, commit: "asyncio.Task[None]") -> None:
+        """What was in flight may be in the log or not: only the next to recover will know."""
+        if commit.cancelled():
+            self._ended(asyncio.CancelledError())
 
     async def _write(self, draft: Draft) -> None:
         block, snapshot = self._block(draft), self._due_snapshot(draft)
@@ -157,58 +177,60 @@ class Journal:
             await self._start_checkpoint(snapshot)
 
     def _turn_over(self) -> Draft:
-        draft, presence = self.draft, self.held.presence
+        draft = self._in_flight = self.draft
         if draft.welcomes:
-            draft.members_at_end = (len(presence), presence.listed())
+            members = self._members()
+            draft.members_at_end = (len(members), members[:LISTED])
         self.draft = Draft(self.room, draft.last + 1, draft.carried())
         if draft.full:
             asyncio.get_running_loop().call_soon(self._again)
         return draft
 
+    def _release(self, draft: Draft) -> None:
+        self._releasing = True
+        try:
+            while draft.answers:
+                answered, answer = draft.answers.popleft()
+                give(answered, answer() if callable(answer) else answer)
+        finally:
+            self._releasing, self._in_flight = False, None
+
     def abandon(self) -> list[Answered]:
-        """Give up: who still waits for an answer that will not come from here."""
+        """Write nothing more: who still waits for an answer that will not come from here."""
+        self._broken = True
+        for task in (self._committing, self._checkpoint):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
         drafts = [draft for draft in (self._in_flight, self.draft) if draft is not None]
         waiting = [answered for draft in drafts for answered, _ in draft.answers]
         for draft in drafts:
             draft.answers.clear()
         return waiting
 
-    def _release(self, draft: Draft) -> None:
-        for answered, answer in draft.answers:
-            answered(answer() if callable(answer) else answer)
-
     # -- checkpoints -------------------------------------------------------------------------------
 
     def _due_snapshot(self, draft: Draft) -> Snapshot | None:
         """The room as of the end of `draft`, if it is time: later drafts must not be in it."""
-        due = (
-            self._since_checkpoint >= CHECKPOINT_BLOCKS
-            or self.recent.unpaged_bytes + draft.bytes >= CHECKPOINT_BYTES
-        )
-        blocked = self.unsettled or (self._busy_checkpointing and not self._overdue)
-        if not due or blocked:
-            return None
-        return self._snapshot(draft.last)
+        blocks = self._since_checkpoint / CHECKPOINT_BLOCKS
+        behind = max(blocks, (self.recent.unpaged_bytes + draft.bytes) / CHECKPOINT_BYTES)
+        due = behind >= (OVERDUE if self._busy_checkpointing else 1)
+        return self._snapshot(draft.last) if due else None
 
     @property
     def _busy_checkpointing(self) -> bool:
         return self._checkpoint is not None and not self._checkpoint.done()
 
-    @property
-    def _overdue(self) -> bool:
-        return self._since_checkpoint >= CHECKPOINT_OVERDUE_BLOCKS
-
     def _snapshot(self, seq: int) -> Snapshot:
-        held = self.held
+        held, members = self.held, self._members()
         return Snapshot(
             position=0,
             epoch=self.epoch,
             seq=seq,
             ts=self._clock.wall_ms(),
             pages=(),
-            members=tuple(held.presence),
+            members=members,
             state=dict(held.state.values_now()),
-            done=tuple(held.ledger),
+            done=tuple(held.ledger.kept(member.session for member in members)),
         )
 
     async def _start_checkpoint(self, snapshot: Snapshot) -> None:
@@ -231,15 +253,18 @@ class Journal:
         )  # fmt: skip
         await self._archive.save(self.room, SNAPSHOT, pack_snapshot(whole))
         for page in expired:
-            await self._archive.discard(self.room, f"page-{page.first}")
+            try:
+                await self._archive.discard(self.room, f"page-{page.first}")
+            except Unavailable:
+                log_.warning("room.page_not_discarded", room=self.room, first=page.first)
         log_.debug("room.checkpoint", room=self.room, seq=whole.seq, pages=len(whole.pages))
 
     async def close(self) -> None:
         """Write out the draft and a last snapshot, so that the next owner starts at once."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
-        if self._busy_checkpointing and self._checkpoint is not None:
-            await asyncio.wait([self._checkpoint])
         # What was not committed is in memory still: it must not get into a snapshot.
         if self._since_checkpoint and not self._broken:
-            await self._write_checkpoint(self._snapshot(self.recent.head), self._position)
+            await self._start_checkpoint(self._snapshot(self.recent.head))
+        if self._busy_checkpointing and self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from roomful_protocol.blocks import Done
+from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
 from roomful_protocol.frames import ClientId
 from roomful_protocol.ids import SessionId, UserId
@@ -74,17 +74,23 @@ class Ledger:
             self._links.popitem(last=False)
         return link
 
-    def verdict(self, command: Command) -> Answer | None:
-        """The answer to a command that must not be carried out (again); None: carry it out."""
+    def verdict(self, command: Command, member: Member | None) -> Answer | None:
+        """The answer to a command that must not be carried out (again); None: carry it out.
+
+        `member`: the sender's session as it is in the room now, if it is.
+        """
         sender, ask = command.sender, command.ask
-        if self.superseded(sender.session, sender.attach):
+        here = member is not None and member.attach == sender.attach
+        # Superseded ones are forgotten in time, but whoever enters says so: no other ask moves.
+        elsewhere = member is not None and not here and not isinstance(ask, Enter)
+        if elsewhere or self.superseded(sender.session, sender.attach):
             return Denied(Code.NOT_JOINED.slug, "The session goes on in another connection.")
         if command.n:
             link = self.link(sender.session, sender.attach)
             last = link.last if link is not None else 0
             if command.n <= last:
-                # Entering twice is harmless, and its answer must be made anew.
-                return None if isinstance(ask, Enter) else self._repeated(sender.attach, command.n)
+                repeated = self._repeated(sender.attach, command.n)
+                return self._entered(repeated, here) if isinstance(ask, Enter) else repeated
             if command.n != max(last, command.base - 1) + 1:
                 return MOVED
         if isinstance(ask, Say) and ask.id is not None:
@@ -92,6 +98,26 @@ class Ledger:
             if done is not None:
                 return Accepted(done.seq, done.data, duplicate=True)
         return None
+
+    def _entered(self, repeated: Answer, here: bool) -> Answer | None:
+        """A repeated join is welcomed anew while it holds. One that was refused or has ended since
+        must not begin again: its gateway knows of no member any more."""
+        if isinstance(repeated, Denied):
+            return repeated
+        return None if here else Denied(Code.NOT_JOINED.slug, "You have left the room since.")
+
+    def renumbered(self, command: Command, answer: Answer) -> Done | None:
+        """What to record when `answer` goes to a repeated id under a number that is not used yet.
+
+        Without it the numbers after it would have to wait until the gateway has the answer.
+        """
+        sender = command.sender
+        link = self.link(sender.session, sender.attach)
+        if not isinstance(answer, Accepted) or command.n <= (link.last if link else 0):
+            return None
+        return Done(
+            sender.session, sender.attach, command.n, sender.user, None, answer.seq, answer.data
+        )
 
     def _repeated(self, attach: str, n: int) -> Answer:
         done = self._decisions.get(("n", attach, n))
@@ -117,5 +143,18 @@ class Ledger:
             self._decisions.popitem(last=False)
 
     def __iter__(self) -> Iterator[Done]:
-        """Every remembered decision once, oldest first; for a snapshot."""
+        """Every remembered decision once, oldest first."""
         return iter({id(done): done for done in self._decisions.values()}.values())
+
+    def kept(self, sessions: Iterable[SessionId]) -> Iterator[Done]:
+        """What a snapshot needs, to be recorded in this order: where the numbers of `sessions`
+        stand, if the decisions no longer tell, and every decision."""
+        for session in sessions:
+            link = self._links.get(session)
+            if (
+                link is not None
+                and link.last
+                and ("n", link.attach, link.last) not in self._decisions
+            ):
+                yield Done(session, link.attach, link.last, "", None, None)
+        yield from self

@@ -1,7 +1,8 @@
 """Who is in a room, by session: a fold of the joins and leaves in its log."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from roomful_protocol.blocks import Entered, Exited, Member
 from roomful_protocol.frames import Target
@@ -45,8 +46,7 @@ class Presence:
 
     def listed(self) -> tuple[Member, ...]:
         """The members, or the first `LISTED` of them."""
-        members = tuple(self._members.values())
-        return members[:LISTED]
+        return tuple(islice(self._members.values(), LISTED))
 
     def reached(self, targets: Iterable[Target]) -> dict[SessionId, Member]:
         """The members that a targeted message reaches, by session."""
@@ -59,25 +59,27 @@ class Presence:
         return found
 
     def enter(self, member: Member) -> None:
-        """Add a member, or move it to another node or attachment."""
-        if member.session in self._members:
-            self.exit(member.session)
+        """Add a member, or move it to another node or attachment, in its place."""
+        if (before := self._members.get(member.session)) is not None:
+            self._forget(before)
         self._members[member.session] = member
         self._users.setdefault(member.user, {})[member.session] = None
         self._nodes[member.node] += 1
 
     def exit(self, session: SessionId) -> Member | None:
         member = self._members.pop(session, None)
-        if member is None:
-            return None
+        if member is not None:
+            self._forget(member)
+        return member
+
+    def _forget(self, member: Member) -> None:
         sessions = self._users[member.user]
-        del sessions[session]
+        del sessions[member.session]
         if not sessions:
             del self._users[member.user]
         self._nodes[member.node] -= 1
         if not self._nodes[member.node]:
             del self._nodes[member.node]
-        return member
 
     def apply(self, changes: Iterable[Entered | Exited]) -> None:
         """Fold the membership changes of a block."""
@@ -87,3 +89,18 @@ class Presence:
                     self.enter(member)
                 case Exited(session=session):
                     self.exit(session)
+
+    # -- handlers that are not done yet ------------------------------------------------------------
+
+    def as_before(self, before: Mapping[SessionId, Member | None]) -> tuple[Member, ...]:
+        """The members, had nothing happened to these sessions since they were as in `before`."""
+        members = {**self._members, **before}
+        return tuple(member for member in members.values() if member is not None)
+
+    def restore(self, before: Mapping[SessionId, Member | None]) -> None:
+        """Make it so."""
+        for session, member in before.items():
+            if member is None:
+                self.exit(session)
+            else:
+                self.enter(member)

@@ -8,7 +8,7 @@ from roomful_protocol.blocks import Block, Entry, Page
 from roomful_protocol.codecs.stored import unpack_block, unpack_snapshot
 from roomful_protocol.ids import RoomName
 from roomful_rooms.ledger import Ledger
-from roomful_rooms.log import Archive, Log
+from roomful_rooms.log import Archive, Log, Record
 from roomful_rooms.presence import Presence
 from roomful_rooms.state import State
 
@@ -20,7 +20,10 @@ log_ = structlog.get_logger()
 
 @dataclass(slots=True)
 class Recovered:
-    """All of a room as its log has it at record `position`; `term` is the last writer's."""
+    """All of a room as its log has it at record `position`; `term` is the last writer's.
+
+    `whole`: no record is missing; otherwise this is what is left, and no longer the same history.
+    """
 
     position: int = 0
     term: int = 0
@@ -37,7 +40,8 @@ class Recovered:
     def apply(self, block: Block, position: int) -> None:
         """Fold in the next block of the log."""
         if block.first != self.seq + 1:
-            self.whole = False
+            # What is read as one history must have no hole: it begins after it.
+            self.whole, self.pages = False, ()
             self.entries.clear()
         self.position, self.term, self.epoch = position, block.term, block.epoch
         self.seq = block.last
@@ -50,7 +54,8 @@ class Recovered:
 
 
 async def recover(room: RoomName, log: Log, archive: Archive) -> Recovered:
-    """Read `room` up to its newest record. Raises Unavailable."""
+    """Read `room` up to its newest record. Raises Unavailable, and ValueError for what is no
+    record."""
     while True:
         recovered = await _from_snapshot(room, archive)
         while records := await log.read(room, recovered.position, CHUNK):
@@ -59,9 +64,20 @@ async def recover(room: RoomName, log: Log, archive: Archive) -> Recovered:
         newest = await log.last(room)
         # A read may lag behind the writer before us; the last record never does.
         if newest is None or newest.position <= recovered.position:
+            _end_at(recovered, newest)
             if not recovered.whole:
                 log_.error("room.log_hole", room=room, seq=recovered.seq)
             return recovered
+
+
+def _end_at(recovered: Recovered, newest: Record | None) -> None:
+    """Note where the log ends, and who wrote there: the snapshot does not say."""
+    position = 0 if newest is None else newest.position
+    if position < recovered.position:
+        # The broker's disk has lost records that the snapshot still knows of.
+        recovered.position, recovered.whole = position, False
+    if newest is not None:
+        recovered.term = unpack_block(newest.data).term
 
 
 async def _from_snapshot(room: RoomName, archive: Archive) -> Recovered:

@@ -1,9 +1,9 @@
-"""The answer to a join: where the room stands, who is here, and what the client has missed."""
+"""The answers to a join and to a list: where the room stands, who is here, what was missed."""
 
 from collections.abc import Callable
 
 from roomful_protocol.frames import Since
-from roomful_protocol.messages import Enter, Welcome
+from roomful_protocol.messages import Enter, Listing, Welcome
 from roomful_rooms.journal import Journal
 from roomful_rooms.recent import Recent
 
@@ -30,6 +30,14 @@ def welcome(journal: Journal, enter: Enter) -> Callable[[], Welcome]:
         )
 
     return answer
+
+
+def listing(journal: Journal) -> Listing:
+    """The members once all that is decided by now is in the log."""
+    presence, draft = journal.held.presence, journal.draft
+    # Whoever joins later must not share the entry at whose seq this list is true.
+    draft.seal()
+    return Listing(draft.last, journal.epoch, len(presence), presence.listed())
 
 
 def served_from(

@@ -1,0 +1,115 @@
+"""How a handler's turn ends: all it asked for joins the draft, or nothing of it has happened."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final
+
+import structlog
+
+from roomful_protocol.blocks import Done
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.messages import Command, Denied, Enter, Live, Say
+from roomful_rooms.draft import TURN_BYTES, TooMuch, frame_of
+from roomful_rooms.effects import Turn
+from roomful_rooms.journal import Journal
+
+MESSAGE: Final = 1000
+"""Characters of a refusal's sentence that its sender is told, and the room remembers."""
+
+log = structlog.get_logger()
+
+
+async def failure_of(waiting: Awaitable[object], limit_s: float) -> Exception | None:
+    """Wait for an async handler: why it failed, None if it did not.
+
+    Raises CancelledError if it is the running task that is cancelled, and not something that the
+    handler waited for.
+    """
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            await waiting
+    except TimeoutError as failure:
+        if limit.expired():
+            return Refused(Code.HANDLER_FAILED, f"The handler took more than {limit_s:g} s.")
+        return failure
+    except Exception as failure:
+        return failure
+    except asyncio.CancelledError as cancelled:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        surprise = RuntimeError("What the handler waited for was cancelled.")
+        surprise.__cause__ = cancelled
+        return surprise
+    return None
+
+
+def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, list[Live]]:
+    """Have what a handler asked for written, and what it changed stay.
+
+    Returns the seq of its first own event, and its ephemeral ones. Raises TypeError or ValueError
+    if something cannot be stored or shown, or is too much; then nothing is taken.
+    """
+    held = journal.held
+    lives = _lives(journal, turn)
+    changed, removed = held.state.changes()
+    seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
+    held.state.take(changed, removed)
+    return seq, lives
+
+
+def _lives(journal: Journal, turn: Turn) -> list[Live]:
+    ephemeral = [tell for tell in turn.tells if tell.ephemeral]
+    lives = [Live(frame_of(tell, journal.room), tell.audience) for tell in ephemeral]
+    if (size := sum(len(live.frame) for live in lives)) > TURN_BYTES:
+        raise TooMuch(f"One handler may say at most {TURN_BYTES} bytes; this is {size}.")
+    return lives
+
+
+def take_back(journal: Journal, turn: Turn) -> None:
+    """Undo what a handler that failed has done."""
+    journal.held.presence.restore(turn.before)
+    journal.held.state.drop()
+
+
+def denial(journal: Journal, command: Command, failure: Exception) -> Denied:
+    """What the sender is told of a handler that raised or was late; a bug is logged, not told."""
+    if isinstance(failure, Refused) and _well_formed(failure):
+        # Not every string that Python holds can be stored.
+        message = failure.message[:MESSAGE].encode(errors="replace").decode()
+        return Denied(failure.code.slug, message, failure.retry_after_ms)
+    log.error(
+        "room.handler_failed", room=journal.room, ask=_label(command),
+        session=command.sender.session, exc_info=failure,
+    )  # fmt: skip
+    return Denied(Code.HANDLER_FAILED.slug, "The room could not handle that; it is logged.")
+
+
+def _well_formed(refused: Refused) -> bool:
+    """Authors write these by hand, and not all of them check their types."""
+    later: object = refused.retry_after_ms
+    return (
+        isinstance(refused.code, Code)
+        and isinstance(refused.message, str)
+        and (later is None or isinstance(later, int))
+    )
+
+
+def remember(
+    journal: Journal, command: Command, seq: int | None, reply: object, denied: Denied | None = None
+) -> None:
+    """Have the decision written with the block, so that a repeat is answered as the command was."""
+    ask, who, ledger = command.ask, command.sender, journal.held.ledger
+    if isinstance(ask, Enter) and denied is None:
+        ledger.attach(who.session, who.attach)
+    id = ask.id if isinstance(ask, Say) and not ask.ephemeral else None
+    if command.n or id is not None:
+        refused = None if denied is None else (denied.code, denied.message)
+        done = Done(who.session, who.attach, command.n, who.user, id, seq, reply, refused)
+        ledger.record(done)
+        journal.draft.decide(done)
+
+
+def _label(command: Command) -> str:
+    return command.ask.type if isinstance(command.ask, Say) else type(command.ask).__name__.lower()
