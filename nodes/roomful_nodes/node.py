@@ -80,10 +80,14 @@ class Node:
         self._operator = Operator(
             self._cluster, self._probe, self._router, seams.log, self._hub.history
         )
-        self._http = web.Application()
-        self._gateway.add_routes(self._http.router)
-        add_routes(self._http.router, self._operator, settings, metrics.registry)
-        self._runner = web.AppRunner(self._http, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(self._pages(), access_log=None, handle_signals=False)
+
+    def _pages(self) -> web.Application:
+        """All that this node serves over HTTP, its sockets included."""
+        pages = web.Application()
+        self._gateway.add_routes(pages.router)
+        add_routes(pages.router, self._operator, self.settings, self._metrics.registry)
+        return pages
 
     @classmethod
     @asynccontextmanager
