@@ -51,7 +51,7 @@ async def _check(chatters: list[Chatter], reader: NodeProcess, connect: Connect)
 
         def caught_up(chatter: Chatter = chatter) -> bool:
             chatter.collect()
-            return chatter.last >= head
+            return bool(chatter.last >= head)
 
         await until(caught_up, f"{chatter.name} hears up to {head}")
         assert not chatter.gaps

@@ -42,7 +42,9 @@ class Chatter:
         raise AssertionError(f"{self.name} found no node that answers")
 
     async def _open(self, node: NodeProcess) -> None:
-        since = {"since": self.last, "epoch": self._epoch} if self._epoch else {}
+        since: dict[str, str | int] = (
+            {"since": self.last, "epoch": self._epoch} if self._epoch else {}
+        )
         query: dict[str, str | int | list[str]] = {
             "room": self.room, "user": self.name, "name": self.name, **self._resume, **since,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A node that says what a test wants: real sockets, a room whose log is a list, faults on demand."""
+"""A node that says what a test wants: real sockets, a log that is a list, faults on demand."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,8 +18,8 @@ LIMITS = {"message_bytes": 65_536, "messages_per_s": 5000, "burst": 5000, "rooms
 class ScriptedNode:
     """One room, `lobby`, of one member; everything said becomes an event, once per id.
 
-    `heard` are the frames that clients sent, `queries` those of their connections. `before` sees each
-    frame first; if it returns True the frame is taken to be lost.
+    `heard` are the frames that clients sent, `queries` those of their connections. `before` sees
+    each frame first; if it returns True the frame is taken to be lost.
     """
 
     def __init__(self) -> None:
