@@ -153,7 +153,7 @@ async def test_a_broker_that_hangs_is_given_up_and_found_again(
     frail_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the socket is full: nats-py itself would wait until the broker took the rest."""
-    monkeypatch.setattr(nats_connection, "PING_S", 0.1)
+    monkeypatch.setattr(nats_connection, "PING_S", 0.3)
     async with await opened(frail_server, "test") as connection:
         echo = Echo(connection, "conn.echo")
         await echo.start()
