@@ -89,7 +89,8 @@ def _setting(loaded: Loaded, name: str) -> tuple[Any, str]:
         value = "********"
     if name == "nats":
         value = [without_password(url) for url in value]
-    plain = value if isinstance(value, int | float | bool | list | tuple | None) else str(value)
+    as_it_is = value is None or isinstance(value, int | float | list | tuple)
+    plain = value if as_it_is else str(value)
     return plain, loaded.origins.get(name, "default")
 
 
