@@ -87,7 +87,7 @@ def _setting(loaded: Loaded, name: str) -> tuple[Any, str]:
         value = loaded.config.auth.algorithms
     if secret(name) and value is not None:
         value = "********"
-    if name == "nats":
+    if name == "nats" and value is not None:
         value = [without_password(url) for url in value]
     as_it_is = value is None or isinstance(value, int | float | list | tuple)
     plain = value if as_it_is else str(value)
