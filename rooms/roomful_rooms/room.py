@@ -52,7 +52,7 @@ def on(*types: str) -> Callable[[_H], _H]:
     """
 
     def marked(handler: _H) -> _H:
-        setattr(handler, _MARK, types)
+        setattr(handler, _MARK, (*getattr(handler, _MARK, ()), *types))
         return handler
 
     return marked
@@ -87,11 +87,13 @@ class Room:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        found = dict(cls.handlers)
-        for attribute in vars(cls).values():
-            for type in getattr(attribute, _MARK, ()):
-                found[type] = attribute
-        cls.handlers = MappingProxyType(found)
+        names: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            for name, attribute in vars(base).items():
+                names.update(dict.fromkeys(getattr(attribute, _MARK, ()), name))
+        # By name, so that a subclass overrides a handler as it would any method; None removes it.
+        found = {type: getattr(cls, name) for type, name in names.items()}
+        cls.handlers = MappingProxyType({type: one for type, one in found.items() if one})
 
     @classmethod
     def handler(cls, type: str) -> Handler | None:
