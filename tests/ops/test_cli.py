@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import structlog
 from tests.support.cluster import free_port
 
 from roomful.cli import main
@@ -25,11 +26,12 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory to be in, wide enough for help on one line."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty directory to be in, help on wide lines, and logging as it was afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    return tmp_path
+    yield tmp_path
+    structlog.reset_defaults()
 
 
 @pytest.fixture
