@@ -58,11 +58,6 @@ async def seams_on(
         appends = await connect("appends")
         events = await connect("events")
         yield Seams(
-            log=NatsLog(appends, subjects, events),
-            archive=NatsArchive(appends, subjects),
-            directory=NatsDirectory(leases, subjects),
-            bus=NatsBus(events),
-            subjects=subjects,
-            clock=clock,
-            new_id=new_id,
-        )
+            NatsLog(appends, subjects, events), NatsArchive(appends, subjects),
+            NatsDirectory(leases, subjects), NatsBus(events), subjects, clock, new_id,
+        )  # fmt: skip
