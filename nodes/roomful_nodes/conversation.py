@@ -30,7 +30,7 @@ from roomful_protocol.errors import (
     Code,
     Refused,
 )
-from roomful_protocol.frames import Auth, Bye, ClientFrame, Join, Ping
+from roomful_protocol.frames import Auth, Bye, ClientFrame, Join, Leave, Ping, Send
 from roomful_protocol.ids import RoomName
 
 PROTOCOL: Final = 1
@@ -53,7 +53,7 @@ class Conversation:
         self._services = services
         self._identity = identity
         limits = services.limits
-        self._rate = Rate(limits.messages_per_s, limits.burst, services.clock.monotonic)
+        self._rate = Rate(limits.messages_per_s, limits.burst, self._heard_at)
         self._credit = Credit(outbox.pause_reading, outbox.resume_reading)
         self._requests = Requests(services, session, outbox, self._credit, failed=self.end)
         self._expiry: asyncio.TimerHandle | None = None
@@ -152,8 +152,8 @@ class Conversation:
         """One message of the client."""
         if not self.outbox.open:
             return
-        self.alive()
-        wait_ms = self._rate.take()
+        self._heard_at = now = self._services.clock.monotonic()
+        wait_ms = self._rate.take(now)
         codec = self.outbox.codec
         try:
             if text != (codec.opcode == TEXT):
@@ -186,6 +186,8 @@ class Conversation:
 
     def _dispatch(self, frame: ClientFrame, size: int) -> None:
         match frame:
+            case Send():
+                self._requests.send(frame, size)
             case Auth():
                 self._auth(frame)
             case Ping():
@@ -195,8 +197,10 @@ class Conversation:
             case Join():
                 self._check_join(frame)
                 self._requests.join(frame)
+            case Leave():
+                self._requests.leave(frame)
             case _:
-                self._requests.carry_out(frame, size)
+                self._requests.look(frame, size)
 
     def _refuse(self, frame: ClientFrame, refusal: Refused) -> None:
         room = None if isinstance(frame, Auth | Ping | Bye) else frame.room

@@ -145,6 +145,15 @@ class Gateway:
         """Close the socket of a session that is here; False if it is not here."""
         return self.sessions.close_session(id, close)
 
+    async def reaffirm(self) -> None:
+        """This node may have been taken for dead: have its clients be members again where not."""
+        members = [one for line in self._lines for one in line.rooms.values()]
+        log.info("gateway.reaffirming", memberships=len(members))
+        for count, membership in enumerate(members, 1):
+            membership.reaffirm()
+            if count % SLICE == 0:
+                await asyncio.sleep(0)
+
     async def _watch_hearts(self) -> None:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s / BEATS)

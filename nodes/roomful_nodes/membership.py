@@ -14,7 +14,7 @@ from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import Outbox, Stalled
 from roomful_protocol import frames
 from roomful_protocol.errors import TOO_SLOW, Close, Code
-from roomful_protocol.frames import ClientId, Frame, Join, person
+from roomful_protocol.frames import NEW, ClientId, Frame, Join, person
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import (
     Answer,
@@ -71,6 +71,7 @@ class Membership:
         self._catching_up: asyncio.Task[None] | None = None
         self._joined = False
         self._attached = True
+        self._reaffirming = False
 
     # -- coming ------------------------------------------------------------------------------------
 
@@ -105,6 +106,18 @@ class Membership:
             self.outbox.write(data)
         if not self._feed.attach(self, welcome.seq, last):
             self._catch_up(welcome.seq, last)
+
+    def reaffirm(self) -> None:
+        """The room may have taken this node for dead, and its members for gone: be one again."""
+        if self._joined and self._attached and not self._reaffirming:
+            self._reaffirming = True
+            self.lane.ask(Enter(NEW, None, resumed=True), self._reaffirmed)
+
+    def _reaffirmed(self, answer: Answer) -> None:
+        self._reaffirming = False
+        if isinstance(answer, Denied) and self._attached and not refused(answer).code.retry:
+            self.outbox.send(frames.left(None, self.room))
+            self._refused(self)
 
     # -- being behind ------------------------------------------------------------------------------
 

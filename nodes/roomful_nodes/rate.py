@@ -11,15 +11,14 @@ FLOOD: Final = 10
 class Rate:
     """A bucket of `burst` messages, filled with `per_s` of them a second."""
 
-    def __init__(self, per_s: float, burst: int, now: Callable[[], float]) -> None:
-        self._per_s, self._burst, self._now = per_s, burst, now
+    def __init__(self, per_s: float, burst: int, now: float) -> None:
+        self._per_s, self._burst, self._at = per_s, burst, now
         self._tokens = float(burst)
         self._refused = 0.0
-        self._at = now()
 
-    def take(self) -> int:
-        """0 if one more message may pass, else the milliseconds until one may."""
-        now = self._now()
+    def take(self, now: float) -> int:
+        """0 if one more message may pass `now` (monotonic seconds), else the milliseconds until one
+        may."""
         gained = (now - self._at) * self._per_s
         self._at = now
         # Refusals are forgiven at the rate at which messages are allowed.

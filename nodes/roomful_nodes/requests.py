@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import assert_never
 
 import structlog
 
@@ -50,30 +49,6 @@ class Requests:
         self._services, self._session = services, session
         self._outbox, self._credit, self._failed = outbox, credit, failed
 
-    def carry_out(self, frame: Leave | Send | History | Members, size: int) -> None:
-        """Raises Refused; `size` is the frame's, in bytes."""
-        match frame:
-            case Send(room=None, to=to) if to:
-                self._send_direct(frame, size)
-            case Send():
-                self._send(frame, size)
-            case Leave():
-                membership = self._membership(frame.room)
-                del self.rooms[membership.room]
-                membership.leave(frame.id)
-            case History():
-                membership = self._membership(frame.room)
-                self._credit.owe(size)
-                reading = self._read(frame, membership, size)
-                self._services.tasks.start(reading, f"history for {self._session.id}")
-            case Members():
-                membership = self._membership(frame.room)
-                self._credit.owe(size)
-                answered = partial(self._listed, frame.id, membership.room, size)
-                membership.lane.ask(Who(), answered)
-            case _:
-                assert_never(frame)
-
     def forget(self) -> None:
         """Nothing will be asked any more."""
         self.rooms = {}
@@ -120,6 +95,12 @@ class Requests:
         session.joins(room)
         return membership
 
+    def leave(self, leave: Leave) -> None:
+        """Leave a room, which is not heard from then on. Raises Refused."""
+        membership = self._membership(leave.room)
+        del self.rooms[membership.room]
+        membership.leave(leave.id)
+
     def _not_let_in(self, membership: Membership) -> None:
         if self.rooms.get(membership.room) is membership:
             del self.rooms[membership.room]
@@ -127,14 +108,19 @@ class Requests:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def _send(self, send: Send, size: int) -> None:
+    def send(self, send: Send, size: int) -> None:
+        """Pass on a message of `size` bytes, to a room or outside any. Raises Refused."""
+        if send.to and send.room is None:
+            self._send_direct(send, size)
+            return
         membership = self._membership(send.room)
         say = Say(send.type, send.data, send.id, send.to, send.ephemeral, send.echo)
         self._credit.owe(size)
-        membership.lane.ask(say, partial(self._said, send.id, membership.room, size))
+        membership.lane.ask(say, partial(self._said, send.id, membership, size))
 
-    def _said(self, id: ClientId | None, room: RoomName, size: int, answer: Answer) -> None:
+    def _said(self, id: ClientId | None, membership: Membership, size: int, answer: Answer) -> None:
         self._credit.settle(size)
+        room = membership.room
         match answer:
             case Accepted(seq, data, duplicate, delivered):
                 if id is not None:
@@ -142,7 +128,10 @@ class Requests:
                     ack = frames.ack(id, room, seq=seq, data=shown, duplicate=duplicate)
                     self._outbox.send(ack)
             case Denied():
-                self._outbox.send(frames.error(refused(answer), id, room))
+                refusal = refused(answer)
+                self._outbox.send(frames.error(refusal, id, room))
+                if refusal.code is Code.NOT_JOINED:
+                    membership.reaffirm()
             case _:
                 raise TypeError(f"not an answer to a message: {answer!r}")
 
@@ -164,6 +153,18 @@ class Requests:
             self._outbox.send(frames.ack(id, None, data={"delivered": count}))
 
     # -- looking -----------------------------------------------------------------------------------
+
+    def look(self, frame: History | Members, size: int) -> None:
+        """Answer from what the room knows. Raises Refused."""
+        membership = self._membership(frame.room)
+        self._credit.owe(size)
+        match frame:
+            case History():
+                reading = self._read(frame, membership, size)
+                self._services.tasks.start(reading, f"history for {self._session.id}")
+            case Members():
+                answered = partial(self._listed, frame.id, membership.room, size)
+                membership.lane.ask(Who(), answered)
 
     async def _read(self, history: History, membership: Membership, size: int) -> None:
         read = Read(history.after, history.before, history.limit)

@@ -116,9 +116,10 @@ class Sessions:
         if older is not None:
             session.park(older)
             older.end(TAKEN_OVER)
-            self._wait(session)
         else:
             self._users.hold(self._subjects.user(session.user))
+        if session.parked:
+            self._wait(session)
 
     # -- going -------------------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ class Sessions:
         session.line = None
         session.park(line)
         self._users.release(self._subjects.user(session.user))
-        if for_good:
+        if for_good or not session.parked:
+            # One without rooms need not be kept: its secret is all it takes to come back.
             self._remove(session)
             session.leave_parked("left")
         else:

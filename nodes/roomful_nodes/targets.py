@@ -110,7 +110,8 @@ class Targets:
         `delivered` is called once with how many that were, cluster-wide. Raises Refused:
         UNAVAILABLE if other nodes cannot be reached, BAD_DATA if the data cannot be shown to all.
         """
-        if not self._bus.connected:
+        others = self._others()
+        if others and not self._bus.connected:
             raise Refused(Code.UNAVAILABLE, "The other nodes cannot be reached; try again.")
         who = person(sender.user, sender.name, sender.id)
         try:
@@ -118,10 +119,10 @@ class Targets:
         except ValueError as problem:
             raise Refused(Code.BAD_DATA, str(problem)) from None
         reached = self._show_here(sender, send.to, frame)
-        if not (others := self._others()):
+        if others:
+            self._ask(send.to, frame, others, _Count(reached, delivered, self._loop))
+        else:
             delivered(reached)
-            return
-        self._ask(send.to, frame, others, _Count(reached, delivered, self._loop))
 
     def _show_here(self, sender: Session, targets: Iterable[Target], frame: bytes) -> int:
         here: dict[str, Session] = {}

@@ -72,6 +72,9 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
     def listen(self, receive: Receive, alive: Callable[[], None]) -> None:
         """Hand messages to `receive`, from the first one on, and tell `alive` of signs of life."""
         self._receive, self._alive = receive, alive
+        if isinstance(self._reader, _PushQueue):
+            # Without a detour through here: this is the way of every message.
+            self._reader.push = receive
         early, self._early = self._early, []
         for data, text in early:
             receive(data, text)
@@ -95,9 +98,6 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
         # What came with the handshake in one packet, so no more than that holds.
         self._early.append((data, text))
 
-    def _pushed(self, data: bytes, text: bool) -> None:
-        self._receive(data, text)
-
     def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: Any) -> None:
         if not PUSHING:
             super()._post_start(request, protocol, writer)
@@ -106,7 +106,7 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
         self._writer = writer
         loop = asyncio.get_running_loop()
         queue = _PushQueue(request.protocol, _QUEUE_LIMIT, loop=loop)
-        queue.push, queue.alive = self._pushed, lambda: self._alive()
+        queue.push, queue.alive = self._keep, lambda: self._alive()
         self._reader = queue
         self._parser = WebSocketReader(queue, self._max_msg_size, compress=False, decode_text=False)
         request.protocol.set_parser(self._parser)

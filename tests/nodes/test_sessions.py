@@ -9,6 +9,8 @@ from tests.support.cluster import until
 from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.wire import Wire
 
+from roomful_protocol.messages import Accepted, Exit
+
 
 @pytest.fixture
 async def nodes() -> AsyncIterator[tuple[MemoryNode, MemoryNode]]:
@@ -195,3 +197,37 @@ async def test_a_departing_node_says_nothing_in_the_name_of_its_clients() -> Non
         assert presence(bob) == []
         await again.close()
         await bob.close()
+
+
+async def test_members_whose_node_was_taken_for_dead_are_members_again(
+    nodes: tuple[MemoryNode, MemoryNode],
+) -> None:
+    ann = await Wire.open(nodes[0].url, room=["lobby", "attic"], user="ann")
+    bob = await Wire.open(nodes[1].url, room="lobby", user="bob")
+    joined = await ann.where(type="joined", room="lobby")
+    await ann.where(type="joined", room="attic")
+    await bob.next("joined")
+    # Whoever owns the room does this when a node's lease has run out for long.
+    membership = next(iter(nodes[0].gateway._lines)).rooms["lobby"]
+    answer = await nodes[0].node._router.request("lobby", membership.sender, Exit("node_lost"))
+    assert isinstance(answer, Accepted)
+    await bob.where(type="presence", data__count=1)
+    await nodes[0].gateway.reaffirm()
+    await bob.where(type="presence", data__count=2, seq=joined["data"]["seq"] + 3)
+    assert (await ann.say("lobby", "still here"))["type"] == "ack"
+    check_contiguous(ann.events("lobby"), joined["data"]["seq"])
+    assert [f["room"] for f in ann.frames if f["type"] == "joined"].count("lobby") == 1
+    await ann.close()
+    await bob.close()
+
+
+async def test_who_is_no_member_any_more_is_one_again_after_trying_to_speak(
+    nodes: tuple[MemoryNode, MemoryNode],
+) -> None:
+    ann = await Wire.open(nodes[0].url, room="lobby", user="ann")
+    await ann.next("joined")
+    membership = next(iter(nodes[0].gateway._lines)).rooms["lobby"]
+    await nodes[0].node._router.request("lobby", membership.sender, Exit("node_lost"))
+    assert (await ann.say("lobby", "hi"))["error"]["code"] == "not_joined"
+    assert (await ann.say("lobby", "hi"))["type"] == "ack"
+    await ann.close()
