@@ -97,9 +97,13 @@ class NatsServer:
         self.start()
 
     def pause(self) -> None:
-        """Sockets stay open, nothing answers."""
+        """Sockets stay open, nothing answers. Returns when the last of its threads stands still."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + START_S
+        while not all(_stopped(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir()):
+            assert time.monotonic() < deadline, "the server does not stop"
+            time.sleep(0.001)
 
     def resume(self) -> None:
         assert self._process is not None
@@ -109,6 +113,11 @@ class NatsServer:
         if self._process is not None:
             self.resume()
             self.kill()
+
+
+def _stopped(thread: Path) -> bool:
+    """Whether the kernel says that the thread is stopped (proc(5): state T)."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _url_in(ports: Path) -> str | None:
