@@ -1,0 +1,229 @@
+"""What one client's frames become, without a network: fuzz, patience, bounds."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.rooms import World, turns, until, world
+from tests.support.sockets import FakeTransport
+
+from roomful_nodes import outbox as outbox_module
+from roomful_nodes.auth import Authenticator, Identity, Secrets
+from roomful_nodes.conversation import PING, Conversation
+from roomful_nodes.outbox import HIGH, Outbox
+from roomful_nodes.rate import Credit
+from roomful_nodes.services import Services
+from roomful_nodes.session import Session
+from roomful_nodes.sessions import Sessions
+from roomful_nodes.settings import AuthSettings
+from roomful_nodes.targets import Targets
+from roomful_protocol.codecs import JSON
+from roomful_protocol.frames import Limits
+from roomful_protocol.messages import Say
+from roomful_rooms.clock import Clock
+
+UNLIMITED = Limits(messages_per_s=1e9, burst=10**9)
+DAY_MS = 86_400_000
+
+
+class Time:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+        self.clock = Clock(lambda: self.now_s, lambda: int(self.now_s * 1000))
+
+
+class Talk:
+    """One conversation over a fake socket, in a node without others."""
+
+    def __init__(self, here: World, limits: Limits = UNLIMITED, expires_ms: int | None = None):
+        self.time, self.transport = Time(), FakeTransport()
+        self.ended = 0
+        loop = asyncio.get_running_loop()
+        bus, subjects = here.outside, here.subjects
+        sessions = Sessions(
+            "n1", Secrets(b"key"), bus=bus, subjects=subjects, new_id=lambda: "0" * 16, loop=loop,
+            tasks=here.tasks, metrics=here.metrics, grace_s=1,
+        )  # fmt: skip
+        targets = Targets(
+            "n1", sessions, bus=bus, subjects=subjects, new_id=lambda: "0" * 16, loop=loop,
+            others=lambda: 0,
+        )  # fmt: skip
+        door = Authenticator(
+            AuthSettings(), anonymous=True, clock=self.time.clock, new_id=lambda: "0" * 16
+        )
+        services = Services(
+            "n1", here.room, here.hub, targets, door, limits, 10, self.time.clock,
+            lambda: "0" * 16, loop, here.tasks, here.metrics,
+        )  # fmt: skip
+        self.session = Session("n1-ann", "ann", "Ann", "secret")
+        self.outbox = Outbox(self.transport, JSON, self._ended)
+        identity = Identity("ann", "Ann", expires_ms=expires_ms)
+        self.conversation = Conversation(services, self.session, identity, self.outbox)
+        self.conversation.greet(resumed=False)
+
+    def _ended(self) -> None:
+        self.ended += 1
+
+    def say(self, frame: dict[str, Any]) -> None:
+        self.conversation.receive(json.dumps(frame).encode(), True)
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return self.transport.frames()
+
+    def beat(self, after_s: float) -> None:
+        self.time.now_s += after_s
+        self.conversation.beat(self.time.now_s)
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+# -- whatever comes --------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["lobby", "", "a" * 200, "* >", "\ud800"]) | st.integers() | st.none()
+TYPES = st.sampled_from([
+    "join", "leave", "history", "members", "auth", "ping", "chat.message", "x.y", "joined",
+    "hello", "nothing", ".", "a..b",
+])  # fmt: skip
+FRAMES = st.fixed_dictionaries(
+    {"type": TYPES | st.none() | st.integers()},
+    optional={
+        "id": st.integers() | st.text(max_size=70) | st.none() | st.booleans(),
+        "room": NAMES,
+        "data": st.recursive(st.none() | st.text(), st.lists, max_leaves=5),
+        "to": st.sampled_from([{"user": "bob"}, {"session": "n1-x"}, [], {}, 7, [{"user": ""}]]),
+        "since": st.integers(-5, 5) | st.sampled_from(["new", "last:3", "x", 2**70]),
+        "epoch": st.text(max_size=3),
+        "ephemeral": st.booleans() | st.integers(),
+        "echo": st.booleans() | st.none(),
+        "before": st.integers(-2, 9),
+        "after": st.integers(-2, 9),
+        "limit": st.integers(-2, 900),
+        "token": st.text(max_size=5),
+    },
+)
+MESSAGES = FRAMES.map(lambda frame: json.dumps(frame).encode()) | st.binary(max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(MESSAGES, st.booleans()), max_size=12))
+def test_nothing_that_a_client_sends_raises_or_closes(messages: list[tuple[bytes, bool]]) -> None:
+    async def run() -> None:
+        async with world() as here:
+            talk = Talk(here)
+            for raw, text in messages:
+                talk.conversation.receive(raw, text)
+            await turns(20)
+            assert talk.ended == 0
+            talk.say({"type": "ping", "id": "alive"})
+            pongs = [frame for frame in talk.frames if frame.get("id") == "alive"]
+            assert [frame["type"] for frame in pongs] == ["pong"]
+            talk.conversation.closed()
+
+    asyncio.run(run())
+
+
+async def test_a_bug_of_ours_costs_one_frame_only(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(here)
+    monkeypatch.setattr(here.room, "lane", lambda *_: 1 // 0)
+    talk.say({"type": "join", "id": 1, "room": "lobby"})
+    talk.say({"type": "ping", "id": 2})
+    assert talk.frames[1]["error"]["code"] == "handler_failed"
+    assert talk.frames[1]["id"] == 1
+    assert talk.frames[2]["type"] == "pong"
+
+
+# -- patience --------------------------------------------------------------------------------------
+
+
+async def test_a_silent_client_is_asked_and_then_given_up(here: World) -> None:
+    talk = Talk(here)
+    talk.beat(9)
+    assert PING not in talk.transport.written
+    talk.beat(1)
+    talk.beat(9)
+    assert talk.transport.written.count(PING) == 1
+    assert talk.ended == 0
+    talk.beat(1)
+    assert talk.frames[-1]["data"]["code"] == "heartbeat"
+
+
+async def test_any_sign_of_life_starts_the_patience_anew(here: World) -> None:
+    talk = Talk(here)
+    for _ in range(5):
+        talk.beat(10)
+        talk.time.now_s += 9
+        talk.conversation.alive()
+    assert talk.transport.written.count(PING) == 5
+    assert talk.ended == 0
+
+
+async def test_a_node_that_was_asleep_asks_before_it_gives_up(here: World) -> None:
+    talk = Talk(here)
+    talk.beat(3600)
+    assert talk.ended == 0
+    assert PING in talk.transport.written
+
+
+async def test_tokens_may_live_for_longer_than_timers(here: World) -> None:
+    talk = Talk(here, expires_ms=1_000_000 + 400 * DAY_MS)
+    assert talk.frames[0]["data"]["expires_s"] == 400 * 86_400
+    talk.conversation.closed()
+
+
+# -- bounds ----------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_asks_more_than_is_answered_is_not_read(here: World) -> None:
+    talk = Talk(here)
+    talk.say({"type": "join", "room": "lobby"})
+    here.room.silent = True
+    for count in range(Credit.ASKS):
+        assert talk.transport.reading, count
+        talk.say({"type": "chat.message", "data": count})
+    assert not talk.transport.reading
+    assert sum(isinstance(ask, Say) for _, ask in here.room.asked) == Credit.ASKS
+
+
+async def test_a_client_that_does_not_read_its_answers_is_not_heard(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_POLL_S", (0.001, 0.002))
+    talk = Talk(here)
+    talk.transport.waiting = HIGH + 1
+    talk.say({"type": "ping"})
+    await until(lambda: not talk.transport.reading)
+    talk.transport.waiting = 0
+    await until(lambda: talk.transport.reading)
+    assert talk.ended == 0
+
+
+async def test_a_client_that_never_reads_its_answers_is_given_up(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "PATIENCE_S", 0.01)
+    talk = Talk(here)
+    talk.transport.waiting = HIGH + 1
+    talk.say({"type": "ping"})
+    await until(lambda: talk.ended)
+    assert talk.frames[-1]["data"]["code"] == "too_slow"
+
+
+async def test_what_comes_after_the_end_is_not_heard(here: World) -> None:
+    talk = Talk(here)
+    talk.say({"type": "bye"})
+    talk.say({"type": "ping"})
+    assert [frame["type"] for frame in talk.frames] == ["hello", "bye"]
+    assert talk.ended == 1
