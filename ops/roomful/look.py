@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 
@@ -51,7 +52,8 @@ def send(
     json: Json = False,
 ) -> None:
     """Say something in a room."""
-    body = {"type": type, "data": {"text": text}, "user": user}
+    # The id makes the node's own retries take effect once.
+    body = {"type": type, "data": {"text": text}, "user": user, "id": str(uuid4())}
     ack = _ask(call(url, token, "POST", room_path(room, "messages"), body))
     tables.ack(ack, as_json=json)
 

@@ -28,6 +28,10 @@ GC_THRESHOLDS: Final = (50_000, 50, 1000)
 """With the defaults, full collections of a node with many connections cost a third of the
 handshakes; see `ops/bench`."""
 
+PATIENCE_S: Final = 20.0
+"""How long a broker that is there may fail to answer at the start."""
+PAUSE_S: Final = 0.5
+
 log = structlog.get_logger()
 
 
@@ -40,7 +44,7 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
     async with AsyncExitStack() as running:
         try:
             seams = await running.enter_async_context(_seams(config, end.lose_broker))
-            node = await running.enter_async_context(Node.running(config.node, kinds, seams))
+            node = await running.enter_async_context(_patiently(config, kinds, seams, end))
         except (BrokerError, EmbeddedError) as problem:
             raise Failure(str(problem)) from None
         except Unavailable:
@@ -58,6 +62,26 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
         await _drain(node, config.drain_window_s, end.hurried)
     if end.broker_lost:
         raise Failure("The broker closed the connection for good: the log says why. Start again.")
+
+
+@asynccontextmanager
+async def _patiently(
+    config: Config, kinds: Kinds, seams: Seams, end: "_End"
+) -> AsyncIterator[Node]:
+    """A node, once the broker answers: new streams of a cluster have no leader for a while."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_S
+    async with AsyncExitStack() as running:
+        while True:
+            try:
+                node = await running.enter_async_context(Node.running(config.node, kinds, seams))
+                break
+            except Unavailable:
+                if loop.time() > deadline or end.wanted.is_set():
+                    raise
+            log.warning("node.waits_for_broker")
+            await asyncio.sleep(PAUSE_S)
+        yield node
 
 
 def _reason(error: OSError) -> str:

@@ -131,6 +131,43 @@ async def test_left_by_the_broker_it_ends_with_a_failure(
     assert node.done[-1] == "stopped"
 
 
+async def test_it_waits_for_a_broker_that_does_not_answer_yet(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = 0
+
+    @asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[FakeNode]:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise Unavailable
+        yield node
+
+    monkeypatch.setattr(Node, "running", running)
+    monkeypatch.setattr(serving, "PAUSE_S", 0)
+    node.drained.set()
+    task = await until_started(run)
+    told(signal.SIGTERM)
+    await task
+    assert attempts == 3
+
+
+async def test_told_to_stop_it_does_not_wait_on(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[FakeNode]:
+        told(signal.SIGTERM)
+        raise Unavailable
+        yield
+
+    monkeypatch.setattr(Node, "running", running)
+    monkeypatch.setattr(serving, "PAUSE_S", 0)
+    with pytest.raises(Failure, match="does not answer"):
+        await serve(config(), Kinds(), lambda _node: None)
+
+
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
