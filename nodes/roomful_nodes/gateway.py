@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from roomful_nodes.auth import Authenticator, Identity, Secrets
 from roomful_nodes.bus import Bus
@@ -15,23 +15,21 @@ from roomful_nodes.conversation import Conversation
 from roomful_nodes.handshake import offered_codec, origin_allowed, read_query
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import LOW, Outbox
+from roomful_nodes.outbox import Outbox
 from roomful_nodes.pages import Pages
 from roomful_nodes.services import Asks, Services
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
 from roomful_nodes.settings import NodeSettings
 from roomful_nodes.targets import Targets
-from roomful_nodes.websocket import CLOSE_S, PUSHING, PushWebSocket
+from roomful_nodes.websocket import CLOSE_S, PUSHING, PushWebSocket, fault
 from roomful_protocol import frames
 from roomful_protocol.codecs import CODECS, Codec
 from roomful_protocol.errors import (
     DRAIN,
     KICKED,
     OVERLOADED,
-    TOO_BIG,
     UNAUTHORIZED,
-    VIOLATION,
     Close,
     Refused,
 )
@@ -186,7 +184,7 @@ class Gateway:
             if outbox is None or outbox.close is None:
                 raise
         finally:
-            await _hang_up(ws, transport, None if outbox is None else outbox.close)
+            await ws.hang_up(transport, None if outbox is None else outbox.close)
         return ws
 
     def _admitted(self, request: web.Request) -> Codec:
@@ -215,7 +213,7 @@ class Gateway:
                 if message.type is WSMsgType.ERROR:
                     # Either the client's fault, or the socket is closed already.
                     if not ws.closed:
-                        conversation.end(_fault(message.data))
+                        conversation.end(fault(message.data))
                     break
                 ws.received(message.data, message.type is WSMsgType.TEXT)
         finally:
@@ -274,25 +272,3 @@ class Gateway:
 def _stop(listening: asyncio.Timeout) -> None:
     """Have the reader of a socket stop reading, in the next turn of the loop."""
     listening.reschedule(asyncio.get_running_loop().time())
-
-
-def _fault(error: object) -> Close:
-    """How to close a socket whose client has broken the WebSocket protocol."""
-    if isinstance(error, WebSocketError) and error.code == WSCloseCode.MESSAGE_TOO_BIG:
-        return TOO_BIG
-    return VIOLATION
-
-
-async def _hang_up(ws: PushWebSocket, transport: asyncio.Transport, close: Close | None) -> None:
-    """Close the socket, waiting a little for the client to have read why."""
-    try:
-        if close is not None:
-            async with asyncio.timeout(2 * CLOSE_S):
-                await ws.close(code=close.code, message=close.slug.encode())
-    except TimeoutError:
-        log.debug("gateway.close_unanswered", code=None if close is None else close.code)
-    finally:
-        ws.forget()
-        if transport.get_write_buffer_size() > LOW:
-            # Nobody reads this any more; the kernel would keep it for many minutes.
-            transport.abort()

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any, Final, Literal
 
-from aiohttp import WebSocketError, WSMessage, WSMsgType, web
+import structlog
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketReader
+
+from roomful_nodes.outbox import LOW
+from roomful_protocol.errors import TOO_BIG, VIOLATION, Close
 
 Receive = Callable[[bytes, bool], None]
 """Takes one message and whether it came as text. Must not raise."""
@@ -22,6 +26,8 @@ Receive = Callable[[bytes, bool], None]
 _QUEUE_LIMIT: Final = 2**16
 CLOSE_S: Final = 5.0
 """So long the client's answer to a close is waited for, in seconds."""
+
+log = structlog.get_logger()
 
 
 class _PushQueue(WebSocketDataQueue):
@@ -83,7 +89,22 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
         """A message that came through `async for`."""
         self._receive(data, text)
 
-    def forget(self) -> None:
+    async def hang_up(self, transport: asyncio.Transport, close: Close | None) -> None:
+        """Close as `close` says, waiting a little for the client to have read why; None: it is
+        closed already. In any case nothing is left of the socket afterwards."""
+        try:
+            if close is not None:
+                async with asyncio.timeout(2 * CLOSE_S):
+                    await self.close(code=close.code, message=close.slug.encode())
+        except TimeoutError:
+            log.debug("gateway.close_unanswered", slug=close.slug if close else None)
+        finally:
+            self._forget()
+            if transport.get_write_buffer_size() > LOW:
+                # Nobody reads this any more; the kernel would keep it for many minutes.
+                transport.abort()
+
+    def _forget(self) -> None:
         """Leave no cycle of references behind: thousands of sockets may vanish in one moment, and
         collecting their remains would stop the loop for a second."""
         self._receive, self._alive = _ignore, _nothing
@@ -111,6 +132,13 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
         self._parser = WebSocketReader(queue, self._max_msg_size, compress=False, decode_text=False)
         request.protocol.set_parser(self._parser)
         request.protocol.keep_alive(False)
+
+
+def fault(error: object) -> Close:
+    """How to close a socket whose client has broken the WebSocket protocol with `error`."""
+    if isinstance(error, WebSocketError) and error.code == WSCloseCode.MESSAGE_TOO_BIG:
+        return TOO_BIG
+    return VIOLATION
 
 
 def _ignore(_data: bytes, _text: bool) -> None:
