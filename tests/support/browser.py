@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from aiohttp import ClientSession, ClientWebSocketResponse
+from tests.support.orphans import die_with_parent
 
 Json = dict[str, Any]
 
@@ -66,6 +67,7 @@ def chromium(folder: Path) -> Iterator[str]:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=die_with_parent,
         )
     try:
         yield _devtools(process, folder / "profile" / "DevToolsActivePort", log)

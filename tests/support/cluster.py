@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.support.orphans import die_with_parent
 
 READY_S = 20.0
 
@@ -67,6 +68,7 @@ class NodeProcess:
                 stdout=output,
                 stderr=output,
                 cwd=self._folder,
+                preexec_fn=die_with_parent,
                 env=os.environ | {"ROOMFUL_LOG_FORMAT": "json", "PYTHONWARNINGS": "default"},
             )
         if ready:

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.support.orphans import die_with_parent
 
 from roomful_protocol.subjects import Subjects
 
@@ -77,7 +78,8 @@ class NatsServer:
         configuration.write_text(
             template.format(port=self._port, folder=self._folder, token=self.token)
         )
-        self._process = subprocess.Popen([binary(), "-c", str(configuration)])
+        command = [binary(), "-c", str(configuration)]
+        self._process = subprocess.Popen(command, preexec_fn=die_with_parent)
         ports = self._folder / f"nats-server_{self.pid}.ports"
         deadline = time.monotonic() + START_S
         while not (url := _url_in(ports)):
