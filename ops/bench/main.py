@@ -17,6 +17,7 @@ from bench.processes import LOAD_CORE, Unstarted, ahead
 from bench.scenarios import SCENARIOS, Scenario
 from bench.subject import Bench
 from bench.tools import Tools, Unusable
+from bench.wire import Broken
 
 WIDTH: Final = 120
 """Columns of the tables where there is no terminal to ask."""
@@ -28,25 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     described = machine.described()
     found: list[Figure] = []
-    failed = 0
+    failed = False
     _take_own_core()
     with tempfile.TemporaryDirectory(prefix="roomful-bench-") as folder:
         try:
             bench = Bench(Path(folder), _tools(options.tools, Path(folder)))
         except Unusable as problem:
-            console.print(str(problem), style="red", markup=False)
+            _complain(console, str(problem))
             return 2
         for name in options.only or SCENARIOS:
-            try:
-                found += _measured(name, SCENARIOS[name], bench, options.repeats, console)
-            except (Unstarted, Unusable) as problem:
-                failed = 1
-                console.print(f"{name}: {problem}", style="red", markup=False)
+            readings = _measured(name, SCENARIOS[name], bench, options.repeats, console)
+            found += figures(readings, options.repeats)
+            failed |= not readings
     if found:
         report.printed(described, found, console)
         if options.json is not None:
             report.saved(described, found, options.json)
-    return failed
+    return int(failed)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,16 +71,24 @@ def _tools(sources: Path | None, folder: Path) -> Tools | None:
 
 def _measured(
     name: str, scenario: Scenario, bench: Bench, repeats: int, console: Console
-) -> list[Figure]:
+) -> list[Reading]:
     """Repeat until there are `repeats` quiet readings of each figure, or twice as many of any."""
-    if scenario.tools and bench.tools is None:
-        raise Unusable("needs the load generator in C: say --tools DIR.")
     readings: list[Reading] = []
-    for attempt in range(2 * repeats):
+    if scenario.tools and bench.tools is None:
+        _complain(console, f"{name} needs the load generator in C: say --tools DIR.")
+        return readings
+    for attempt in range(1, 2 * repeats + 1):
         if settled(readings, repeats):
             break
-        readings.extend(_told(scenario.once(bench), f"{name} {attempt + 1}", console))
-    return figures(readings, repeats)
+        try:
+            readings.extend(_told(scenario.once(bench), f"{name} {attempt}", console))
+        except (Unstarted, Unusable, Broken, TimeoutError) as problem:
+            _complain(console, f"{name} {attempt}: {problem!r}")
+    return readings
+
+
+def _complain(console: Console, problem: str) -> None:
+    console.print(problem, style="red", markup=False, highlight=False)
 
 
 def _told(readings: Iterator[Reading], label: str, console: Console) -> Iterator[Reading]:

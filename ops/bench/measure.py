@@ -13,7 +13,7 @@ NOISY: Final = 0.15
 class Reading:
     """One measurement. `ceilings`: what the same machine did a moment before without Roomful, by
     the name of what did it. `foreign`: cores that other processes took meanwhile. `details`: what
-    else was seen, for the JSON."""
+    else was seen, for the JSON. `stalled`: for a moment nothing at all went on."""
 
     figure: str
     unit: str
@@ -21,10 +21,11 @@ class Reading:
     ceilings: Mapping[str, float] = field(default_factory=dict)
     foreign: float = 0.0
     details: Mapping[str, float] = field(default_factory=dict)
+    stalled: bool = False
 
     @property
     def noisy(self) -> bool:
-        return self.foreign > NOISY
+        return self.stalled or self.foreign > NOISY
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _chosen(same: list[Reading], repeats: int) -> list[Reading]:
     clean = [reading for reading in same if not reading.noisy]
     if len(clean) >= repeats:
         return clean
-    return sorted(same, key=lambda reading: reading.foreign)[:repeats]
+    return sorted(same, key=lambda reading: (reading.stalled, reading.foreign))[:repeats]
 
 
 def _figure(same: list[Reading]) -> Figure:

@@ -47,7 +47,10 @@ class Tools:
             result = json.loads(done.stdout.strip().splitlines()[-1])
         except (IndexError, ValueError):
             raise Unusable(f"{' '.join(command)}: {done.stderr or done.stdout}") from None
-        wrong = {name: result.get(name) for name in ("error", "errors", "lost", "bad")}
+        wrong = {name: result.get(name) for name in ("error", "errors", "bad")}
+        if not result.get("stalls"):
+            # After a stall the generator has written off what came later: its count is no proof.
+            wrong["lost"] = result.get("lost")
         if any(wrong.values()) or result["ready"] != result["n"]:
             raise Unusable(f"{' '.join(command)}: {wrong} {result.get('ready')} {done.stderr}")
         return dict(result)

@@ -1,6 +1,7 @@
 """What the benchmarks make of their readings, and what their command says."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from bench import main, report
 from bench.measure import Reading, figures, settled
 from bench.scenarios import SCENARIOS, Scenario
 from bench.tools import Tools, Unusable
+from bench.wire import Broken
 
 
 def reading(value: float, ceiling: float = 10.0, foreign: float = 0.0) -> Reading:
@@ -42,6 +44,13 @@ def test_without_enough_quiet_repeats_the_quietest_count_and_it_is_said() -> Non
     (figure,) = figures(readings, 2)
     assert figure.samples == (2, 3)
     assert figure.foreign == 0.3
+
+
+def test_a_repeat_in_which_nothing_went_on_for_a_moment_counts_last() -> None:
+    stalled = Reading("acks", "per s", 1, {"C": 10.0}, 0.0, {"cpu": 1.0}, stalled=True)
+    loud = reading(5, foreign=0.9)
+    assert not settled([stalled, stalled], 1)
+    assert figures([stalled, loud], 1)[0].samples == (5,)
 
 
 def test_every_figure_needs_its_repeats() -> None:
@@ -89,6 +98,25 @@ def test_what_needs_the_tools_says_so(
     monkeypatch.setattr(main, "SCENARIOS", {"fanout": SCENARIOS["fanout"]})
     assert main.main([]) == 1
     assert "--tools" in capsys.readouterr().out
+
+
+def test_an_attempt_that_fails_is_told_and_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts: Iterator[Broken | Reading] = iter([Broken("bye"), reading(1), reading(2)])
+
+    def once(_: object) -> Iterator[Reading]:
+        attempt = next(attempts)
+        if isinstance(attempt, Broken):
+            raise attempt
+        yield attempt
+
+    monkeypatch.setattr(main, "SCENARIOS", {"one": Scenario("", once)})
+    monkeypatch.setattr(main, "_take_own_core", lambda: None)
+    assert main.main(["--repeats", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "bye" in said
+    assert "1.5" in said
 
 
 def test_tools_that_are_not_there_are_named(tmp_path: Path) -> None:

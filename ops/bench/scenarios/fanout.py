@@ -75,4 +75,5 @@ def _reading(figure: str, ours: Load, ceilings: dict[str, Load], framed: int) ->
             "frame_bytes": framed,
         }
         | {f"{name}: cpu_us_per_delivery": load["us_per_deliv"] for name, load in ceilings.items()},
+        any(load["stalls"] for load in (ours, *ceilings.values())),
     )
