@@ -12,7 +12,6 @@ from roomful_protocol import frames
 from roomful_protocol.blocks import Entry
 from roomful_protocol.errors import Refused
 from roomful_protocol.messages import Read, Sender
-from roomful_rooms.log import Unavailable
 
 CHUNK: Final = 256
 CHUNK_BYTES: Final = 64 * 1024
@@ -68,7 +67,7 @@ class CatchUp:
         read = Read(after=self._after, limit=CHUNK)
         try:
             answer = await self._history.read(self._feed.room, self._sender, read)
-        except (Refused, Unavailable) as problem:
+        except Refused as problem:
             log.warning("catchup.waits", room=self._feed.room, reason=str(problem))
             return []
         if answer.epoch != self._epoch:

@@ -120,7 +120,8 @@ class Fanout:
 
     def add(self, follower: Follower, last: int) -> None:
         """Serve `follower`, whose last seq is `last`: it has all that was pushed before."""
-        self.remove(follower)
+        if (before := self._followers.get(follower.session)) is not None:
+            self.remove(before)
         if not self._followers and not self._pending:
             self._plain = last
         self._followers[follower.session] = follower
@@ -178,13 +179,15 @@ class Fanout:
         events, self._pending = self._pending, []
         if not events:
             return
-        exceptions = self._exceptions(events)
+        ephemeral = not all(event.seq for event in events)
+        exceptions = self._exceptions(events, self._behind if ephemeral else ())
         plain = self._plain
         for codec, members in self._by_codec().items():
             data, plain = composed(events, codec, self._plain, None)
             self._write(data, members, exceptions)
-        ephemeral = not all(event.seq for event in events)
-        self._write_exceptions(events, exceptions, plain, ephemeral)
+        self._write_exceptions(events, exceptions, plain)
+        if ephemeral and self._behind:
+            self._metrics.shed.inc(len(self._behind))
         self._plain = plain
         self._metrics.deliveries.inc(len(events) * len(self._followers))
         self._inspect()
@@ -219,10 +222,12 @@ class Fanout:
             # Its socket is closed, though its reader does not know yet; the others must get theirs.
             self.remove(follower)
 
-    def _exceptions(self, events: Iterable[Event]) -> dict[Follower, int]:
+    def _exceptions(
+        self, events: Iterable[Event], behind: Iterable[Follower]
+    ) -> dict[Follower, int]:
         """Those for whom the plain run is not right, and their last seqs."""
         exceptions = dict(self._deviating)
-        for follower in self._behind:
+        for follower in behind:
             exceptions.setdefault(follower, self._plain)
         for event in events:
             if event.audience is not EVERYONE:
@@ -239,14 +244,12 @@ class Fanout:
                 yield follower
 
     def _write_exceptions(
-        self, events: Sequence[Event], exceptions: dict[Follower, int], plain: int, ephemeral: bool
+        self, events: Sequence[Event], exceptions: dict[Follower, int], plain: int
     ) -> None:
         for follower, before in exceptions.items():
             outbox, shed = follower.outbox, follower in self._behind
             data, last = composed(events, outbox.codec, before, follower, shed)
             outbox.write(data)
-            if shed and ephemeral:
-                self._metrics.shed.inc()
             if last == plain:
                 self._deviating.pop(follower, None)
             else:

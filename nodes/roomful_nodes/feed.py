@@ -22,7 +22,7 @@ from roomful_protocol.codecs.stored import unpack_heard
 from roomful_protocol.errors import Refused
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import Live, Read, Sender
-from roomful_rooms.log import Record, Unavailable
+from roomful_rooms.log import Record
 from roomful_rooms.tasks import Tasks
 
 PATIENCE_S: Final = 0.05
@@ -160,7 +160,7 @@ class Feed:
                 before = self.head
                 try:
                     await self._read_on()
-                except (Refused, Unavailable) as problem:
+                except Refused as problem:
                     log.warning("feed.unrepaired", room=self.room, reason=str(problem))
                 else:
                     if not self._chain.behind:
@@ -175,7 +175,7 @@ class Feed:
             self._repair = None
 
     async def _read_on(self) -> None:
-        """Read once what comes after the head. Raises Refused and Unavailable."""
+        """Read once what comes after the head. Raises Refused."""
         after = self.head
         answer = await self._history.read(self.room, self._reader, Read(after=after, limit=CHUNK))
         self.begin(answer.epoch, answer.head)

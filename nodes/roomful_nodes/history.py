@@ -5,12 +5,14 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final, Protocol
 
+import structlog
+
 from roomful_protocol.blocks import Entry, Page
 from roomful_protocol.codecs.stored import unpack_page
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import Answer, Ask, Denied, Entries, Read, Sender, refused
-from roomful_rooms.log import Archive
+from roomful_rooms.log import Archive, Unavailable
 from roomful_rooms.tasks import Tasks
 
 PAGES: Final = 16
@@ -18,7 +20,10 @@ PAGES: Final = 16
 VISIBLE_BYTES: Final = 512 * 1024
 """One answer to a client carries no more than this, whatever its limit; it may ask on."""
 VANISHED: Final = 3
-"""A page may go between its naming and its loading, as history is forgotten; then ask again."""
+"""A page may go between its naming and its loading, as history is forgotten: so often it is asked
+for anew."""
+
+log = structlog.get_logger()
 
 _Key = tuple[RoomName, str, int]
 
@@ -42,7 +47,7 @@ class History:
     async def read(self, room: RoomName, sender: Sender, read: Read) -> Entries:
         """The answer to `read`, its pages resolved: at least one entry if there is any there.
 
-        Raises Refused as the owner denies it, and Unavailable when the archive does not answer.
+        Raises Refused as the owner denies it, or if the archive does not give the pages.
         """
         for _ in range(VANISHED):
             answer = await self._asks.request(room, sender, read)
@@ -54,7 +59,7 @@ class History:
                 return answer
             if (resolved := await self._resolved(room, read, answer)) is not None:
                 return resolved
-        raise Refused(Code.UNAVAILABLE, "That part of the history is being moved; try again.")
+        raise Refused(Code.UNAVAILABLE, "That part of the history cannot be had now; try again.")
 
     async def visible(self, room: RoomName, sender: Sender, read: Read) -> tuple[list[Entry], bool]:
         """The entries of `read` that the sender may hear, at least one if there is any in that
@@ -105,7 +110,11 @@ class History:
 
     async def _load(self, key: _Key, page: Page) -> tuple[Entry, ...] | None:
         room, _, first = key
-        blob = await self._archive.load(room, f"page-{first}")
+        try:
+            blob = await self._archive.load(room, f"page-{first}")
+        except Unavailable as problem:
+            log.warning("history.unavailable", room=room, page=first, reason=str(problem))
+            return None
         if blob is None:
             return None
         entries = unpack_page(blob)

@@ -26,7 +26,6 @@ from roomful_protocol.messages import (
     Who,
     refused,
 )
-from roomful_rooms.log import Unavailable
 
 log = structlog.get_logger()
 
@@ -173,9 +172,6 @@ class Requests:
             entries, more = await past.visible(room, membership.sender, read)
         except Refused as refusal:
             self._outbox.send(frames.error(refusal, history.id, room))
-        except Unavailable:
-            away = Refused(Code.UNAVAILABLE, "The history cannot be read now; try again.")
-            self._outbox.send(frames.error(away, history.id, room))
         else:
             events = [entry.frame for entry in entries]
             self._outbox.show(history_frame(history.id, room, events, more))

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from roomful_nodes import history
 from roomful_nodes.auth import Authenticator
 from roomful_nodes.hub import Hub
 from roomful_nodes.membership import Lane
@@ -11,25 +12,23 @@ from roomful_nodes.metrics import Metrics
 from roomful_nodes.targets import Targets
 from roomful_protocol.frames import Limits
 from roomful_protocol.ids import NodeId, RoomName
-from roomful_protocol.messages import Answer, Ask, Sender
+from roomful_protocol.messages import Sender
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.tasks import Tasks
 
 
-class Asks(Protocol):
-    """The way to the owners of rooms."""
+class Asks(history.Asks, Protocol):
+    """The way to the owners of rooms, for clients."""
 
     def lane(self, room: RoomName, sender: Sender) -> Lane:
         """A fresh numbering for one attachment of a session to one room."""
         ...
 
-    async def request(self, room: RoomName, sender: Sender, ask: Ask) -> Answer:
-        """One question outside any lane's numbering."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Services:
+    """The parts of the node that they need, and its settings that concern them."""
+
     node: NodeId
     asks: Asks
     hub: Hub

@@ -205,10 +205,11 @@ async def test_a_gap_is_told_in_its_place_and_is_the_new_one(fanout: Fanout) -> 
 
 
 async def test_a_session_that_comes_again_replaces_itself(fanout: Fanout) -> None:
-    old, new = Member("a"), Member("a")
-    fanout.add(old, 0)
-    fanout.add(new, 0)
+    other, old, new = Member("b"), Member("a"), Member("a")
+    fanout.add(other, 4)
+    fanout.add(old, 3)
+    fanout.add(new, 4)
     assert fanout.remove(old) is None
-    push(fanout, entry(1))
+    push(fanout, entry(5))
     fanout.flush()
-    assert (old.seqs, new.seqs) == ([], [1])
+    assert (old.seqs, new.seqs) == ([], [5])

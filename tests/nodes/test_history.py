@@ -109,4 +109,4 @@ async def test_an_archive_that_is_away_says_so_to_all_who_wait(here: World) -> N
     here.room.archive.load = away  # type: ignore[method-assign]
     reading = [here.hub.history.read("lobby", ANN, Read(after=0)) for _ in range(3)]
     outcomes = await asyncio.gather(*reading, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    assert [type(outcome) for outcome in outcomes] == [Refused] * 3
