@@ -36,7 +36,8 @@ class MemoryCluster:
 
     @asynccontextmanager
     async def node(self, **settings: Any) -> AsyncIterator["MemoryNode"]:
-        """A node that is ready: every partition has an owner."""
+        """A node in a cluster whose partitions all have owners, though it may not call itself ready
+        yet: it would probe others first."""
         id = f"n{next(self._numbers)}"
         link = self.links[id] = Link()
         seams = Seams(
@@ -50,7 +51,7 @@ class MemoryCluster:
         )
         given = replace(NodeSettings(port=0, node_id=id, grace_s=0.2), **settings)
         async with Node.running(given, self.kinds, seams) as node:
-            await until(lambda: not node._operator.readiness(), "ready", every_s=0.005)
+            await until(lambda: node._cluster.settled, "settled", every_s=0.005)
             yield MemoryNode(node)
 
 
