@@ -49,8 +49,8 @@ class NodeInfo:
 class Cluster:
     """Keeps this node registered, watches the others, and moves partitions to where they belong.
 
-    `changed` is called after each change of the view. `load` tells (rooms, sessions) for others to
-    see.
+    `changed` is called after each change of the view, `returned` when this node is back after it
+    was taken for dead. `load` tells (rooms, sessions) for others to see.
     """
 
     def __init__(
@@ -64,17 +64,20 @@ class Cluster:
         lease_s: int,
         load: Callable[[], tuple[int, int]],
         changed: Callable[[], None] = lambda: None,
+        returned: Callable[[], None] = lambda: None,
     ) -> None:
         self.me = me
         self.nodes: dict[NodeId, NodeInfo] = {}
         self.table = Table()
         self._directory, self._host, self._clock, self._tasks = directory, host, clock, tasks
-        self._lease_s, self._load, self._changed = lease_s, load, changed
+        self._lease_s, self._load = lease_s, load
+        self._changed, self._returned = changed, returned
         self._watching: Following | None = None
         self._revision = 0
         self._table_revision = 0
         self._seen: dict[str, int] = {}
         self._until = 0.0
+        self._taken_for_dead = False
         self._moving: frozenset[int] = frozenset()
         self._wake = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -189,8 +192,16 @@ class Cluster:
                 )
             except Conflict:
                 await self._reregister()
+            else:
+                self._back()
             if not self.held:
                 self._host.suspend(True)
+
+    def _back(self) -> None:
+        """Others may have swept what was ours while we were away."""
+        if self._taken_for_dead:
+            self._taken_for_dead = False
+            self._returned()
 
     async def _reregister(self) -> None:
         """Our key has expired or been written by an attempt of ours that seemed to fail."""
@@ -199,11 +210,11 @@ class Cluster:
         except Unavailable:
             return
         log.warning("node.lease_lost" if item is None else "node.lease_unsure")
+        self._taken_for_dead |= item is None
         self._revision = 0 if item is None else item.revision
 
     async def _keep_synced(self) -> None:
-        while True:
-            await asyncio.sleep(RESYNC_S)
+        while await asyncio.sleep(RESYNC_S, result=True):
             await self._try_resync()
 
     async def _try_resync(self) -> None:

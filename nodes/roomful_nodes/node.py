@@ -34,6 +34,7 @@ from roomful_rooms.tasks import Tasks
 STEP_S: Final = 10.0
 """What each step of going down may take; then the next one follows all the same."""
 BACKLOG: Final = 4096
+BUS_S: Final = 0.2
 
 log = structlog.get_logger()
 
@@ -58,7 +59,7 @@ class Node:
         self._cluster = Cluster(
             NodeInfo(self.id, address, version("roomful"), clock.wall_ms()), seams.directory,
             self._host, clock=clock, tasks=tasks, lease_s=max(1, round(settings.lease_s)),
-            load=self._load, changed=self._gauge,
+            load=self._load, changed=self._gauge, returned=self._returned,
         )  # fmt: skip
         self._router = Router(
             self.id, self._host, seams.bus, subjects, owner=self._cluster.owner, clock=clock,
@@ -78,7 +79,7 @@ class Node:
             bury=self._cluster.bury,
         )  # fmt: skip
         self._operator = Operator(
-            self._cluster, self._probe, self._router, seams.log, self._hub.history
+            self._cluster, self._probe, self._router, seams.log, self._hub.history, seams.new_id
         )
         self._runner = web.AppRunner(self._pages(), access_log=None, handle_signals=False)
 
@@ -112,6 +113,7 @@ class Node:
         await self._cluster.start()
         self._tasks.start(self._host.tend(lambda: self._cluster.nodes), "tend")
         self._tasks.start(self._probe.run(), "probe")
+        self._tasks.start(self._watch_bus(), "bus")
         self._tasks.start(measure_loop_lag(self._metrics.loop_lag_seconds), "loop lag")
         await self._runner.setup()
         settings = self.settings
@@ -140,6 +142,23 @@ class Node:
     def _live(self, room: RoomName, live: Live) -> None:
         self._seams.bus.publish(self._seams.subjects.live(room), pack_live(live))
         self._hub.hear_live(room, live)
+
+    def _returned(self) -> None:
+        """This node was taken for dead: its clients may be no members any more, and its feeds may
+        have missed something."""
+        self._tasks.start(self._gateway.reaffirm(), "reaffirm")
+        self._hub.check()
+
+    async def _watch_bus(self) -> None:
+        """Count the losses of the broker; after each, feeds may have missed what was announced."""
+        connected = True
+        while True:
+            await asyncio.sleep(BUS_S)
+            before, connected = connected, self._seams.bus.connected
+            if before and not connected:
+                self._metrics.nats_disconnects.inc()
+            elif connected and not before:
+                self._hub.check()
 
     def _wrote(self, block: Block, seconds: float) -> None:
         self._metrics.blocks.inc()

@@ -1,5 +1,7 @@
 """What an operator sees of the whole cluster, from any node: satisfies `operations.Operations`."""
 
+from dataclasses import replace
+
 from roomful_nodes.cluster import Cluster
 from roomful_nodes.history import History
 from roomful_nodes.operations import NodeView, RoomView
@@ -7,7 +9,8 @@ from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
 from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.ids import PARTITIONS, RoomName, partition_of
-from roomful_protocol.messages import Answer, Ask, Read, Sender
+from roomful_protocol.messages import Answer, Ask, Read, Say, Sender
+from roomful_rooms.clock import NewId
 from roomful_rooms.log import Log, Record
 
 
@@ -15,10 +18,16 @@ class Operator:
     """Looks at the cluster through this node's view, and asks rooms as anybody's owner would."""
 
     def __init__(
-        self, cluster: Cluster, probe: Probe, router: Router, log: Log, history: History
+        self,
+        cluster: Cluster,
+        probe: Probe,
+        router: Router,
+        log: Log,
+        history: History,
+        new_id: NewId,
     ) -> None:
         self._cluster, self._probe, self._router = cluster, probe, router
-        self._log, self._history = log, history
+        self._log, self._history, self._new_id = log, history, new_id
         self.draining = False
 
     def readiness(self) -> list[str]:
@@ -69,6 +78,9 @@ class Operator:
     async def ask(self, room: RoomName, ask: Ask, user: str = "operator") -> Answer:
         me = self._cluster.me.id
         sender = Sender(session=f"{me}-operator", user=user, name=user, node=me, attach="operator")
+        if isinstance(ask, Say) and ask.id is None:
+            # It is sent again if no answer comes: the room has to recognise it.
+            ask = replace(ask, id=self._new_id())
         if isinstance(ask, Read):
             return await self._history.read(room, sender, ask)
         return await self._router.request(room, sender, ask)

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -187,7 +188,7 @@ class Router:
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
             pending.due = None
-            self._host.receive(command, lambda answer: self._settle(pending.reference, answer))
+            self._host.receive(command, partial(self._settle, pending.reference))
         else:
             pending.due = self._clock.monotonic() + ATTEMPT_S
             self._commands.add(owner, (pending.reference, command))
