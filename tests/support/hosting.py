@@ -17,6 +17,7 @@ from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.frames import NEW, ClientId, Since, Target
 from roomful_protocol.ids import PARTITIONS
 from roomful_protocol.messages import (
+    MOVED,
     Accepted,
     Answer,
     Ask,
@@ -136,6 +137,9 @@ class Node:
         self.link = Link()
         self.log = HeldLog(world.store, self.link)
         self.archive = HeldArchive(world.store, self.link)
+        self.gates = {
+            "write": self.log.may_write, "tell": self.log.may_tell, "save": self.archive.may_save,
+        }  # fmt: skip
         self.tasks = Tasks(name)
         self.lives: list[tuple[str, Live]] = []
         self.blocks: list[Block] = []
@@ -165,7 +169,7 @@ class World:
         self._ids = count(1)
 
     def new_id(self) -> str:
-        return f"id{next(self._ids):014d}"
+        return f"{next(self._ids):08d}abcdefgh"
 
     def node(
         self,
@@ -229,6 +233,7 @@ class Person:
         attach = attach or f"{user}-at-{node.name}"
         self.sender = Sender(session, user, user.title(), node.name, attach)
         self.last = 0
+        self._numbered: dict[int, list[Asked]] = {}
 
     @property
     def member(self) -> Member:
@@ -250,17 +255,27 @@ class Person:
         """`answers`: where to put them, if that is to do something about it."""
         if n is None:
             n = self.last = self.last + 1
-        command = Command(self.room, self.sender, ask, n, n if base is None else base)
-        asked = Asked(command)
+        base = self._base(n) if base is None else base
+        asked = Asked(Command(self.room, self.sender, ask, n, base))
+        if n:
+            self._numbered.setdefault(n, []).append(asked)
         if answers is not None:
             asked.answers = answers
         self.world.asked.append(asked)
-        self.node.host.receive(command, asked)
+        self.node.host.receive(asked.command, asked)
         return asked
+
+    def _base(self, n: int) -> int:
+        """The lowest number that is not answered for good."""
+        for number, attempts in list(self._numbered.items()):
+            if all(asked.answers in ([], [MOVED]) for asked in attempts):
+                return min(number, n)
+            del self._numbered[number]
+        return n
 
     def again(self, asked: Asked) -> Asked:
         """The same question once more."""
-        return self.ask(asked.command.ask, asked.command.n, asked.command.base)
+        return self.ask(asked.command.ask, asked.command.n)
 
     def enter(self, since: Since = NEW, epoch: str | None = None) -> Asked:
         return self.ask(Enter(since, epoch))
