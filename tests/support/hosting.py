@@ -3,13 +3,13 @@
 `world()` is where a test lives: at its end, every question must have been answered exactly once.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from tests.support.held import HeldArchive, HeldLog
 from tests.support.virtual_time import clock, until
 
 from roomful_protocol.blocks import Block, Entry, Member
@@ -38,7 +38,7 @@ from roomful_rooms.actor import Limits
 from roomful_rooms.host import RoomHost
 from roomful_rooms.kinds import Kinds
 from roomful_rooms.memory_link import Link
-from roomful_rooms.memory_log import LogStore, MemoryArchive, MemoryLog
+from roomful_rooms.memory_log import LogStore
 from roomful_rooms.recovery import Recovered
 from roomful_rooms.room import ChatRoom, Room
 from roomful_rooms.tasks import Tasks
@@ -94,37 +94,6 @@ class Asked:
         await until(lambda: self.answers, within_s)
         assert self.answer is not None
         return self.answer
-
-
-class HeldLog(MemoryLog):
-    """A log whose appends can be held up: before they are written, or before they are told so."""
-
-    def __init__(self, store: LogStore, link: Link | None = None) -> None:
-        super().__init__(store, link)
-        self.may_write, self.may_tell = asyncio.Event(), asyncio.Event()
-        self.may_write.set()
-        self.may_tell.set()
-
-    async def append(self, room: str, data: bytes, after: int) -> int:
-        await self.may_write.wait()
-        position = await super().append(room, data, after)
-        await self.may_tell.wait()
-        return position
-
-
-class HeldArchive(MemoryArchive):
-    """An archive whose saves can be held up."""
-
-    def __init__(self, store: LogStore, link: Link | None = None) -> None:
-        super().__init__(store, link)
-        self.may_save = asyncio.Event()
-        self.may_save.set()
-        self.saved: list[str] = []
-
-    async def save(self, room: str, key: str, blob: bytes) -> None:
-        await self.may_save.wait()
-        await super().save(room, key, blob)
-        self.saved.append(key)
 
 
 class Node:

@@ -1,0 +1,37 @@
+"""Log and archive in memory whose writes a test can hold up, to look at what happens meanwhile."""
+
+import asyncio
+
+from roomful_rooms.memory_link import Link
+from roomful_rooms.memory_log import LogStore, MemoryArchive, MemoryLog
+
+
+class HeldLog(MemoryLog):
+    """A log whose appends can be held up: before they are written, or before they are told so."""
+
+    def __init__(self, store: LogStore, link: Link | None = None) -> None:
+        super().__init__(store, link)
+        self.may_write, self.may_tell = asyncio.Event(), asyncio.Event()
+        self.may_write.set()
+        self.may_tell.set()
+
+    async def append(self, room: str, data: bytes, after: int) -> int:
+        await self.may_write.wait()
+        position = await super().append(room, data, after)
+        await self.may_tell.wait()
+        return position
+
+
+class HeldArchive(MemoryArchive):
+    """An archive whose saves can be held up."""
+
+    def __init__(self, store: LogStore, link: Link | None = None) -> None:
+        super().__init__(store, link)
+        self.may_save = asyncio.Event()
+        self.may_save.set()
+        self.saved: list[str] = []
+
+    async def save(self, room: str, key: str, blob: bytes) -> None:
+        await self.may_save.wait()
+        await super().save(room, key, blob)
+        self.saved.append(key)
