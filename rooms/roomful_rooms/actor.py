@@ -77,7 +77,7 @@ class RoomActor:
         self._mailbox: deque[tuple[Command, Answered]] = deque()
         self._running: tuple[asyncio.Task[None], Answered] | None = None
         self._room: Room | None = None
-        self._stopping = False
+        self.stopping = False
         self._closing = asyncio.Lock()
         self.closed = False
         self.opening = tasks.start(self._open(), f"open {self.name}")
@@ -99,7 +99,7 @@ class RoomActor:
     @property
     def idle(self) -> bool:
         """Nothing runs, waits or is on its way to the log, and nobody is here."""
-        busy = self._running or self._mailbox or self._room is None
+        busy = self._running or self._mailbox or self._room is None or self.stopping
         return not busy and self.journal.idle and not self.members
 
     # -- life --------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class RoomActor:
 
     async def close(self) -> None:
         """Finish what runs, send away what waits (to be asked elsewhere), and write a snapshot."""
-        self._stopping = True
+        self.stopping = True
         self._turn_away()
         async with self._closing:
             try:
@@ -145,7 +145,7 @@ class RoomActor:
         owner."""
         if self.closed:
             return
-        self._stopping = self.closed = True
+        self.stopping = self.closed = True
         self._turn_away()
         for answered in self.journal.abandon():
             give(answered, MOVED)
@@ -174,7 +174,7 @@ class RoomActor:
 
     def receive(self, command: Command, answered: Answered) -> None:
         """Handle `command` now or when its turn comes; `answered` is called exactly once."""
-        if self._stopping:
+        if self.stopping:
             answered(MOVED)
         elif self._waiting:
             if len(self._mailbox) >= self._limits.mailbox:

@@ -11,20 +11,23 @@ import structlog
 
 from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.ids import NodeId, Partition, RoomName, partition_of
-from roomful_protocol.messages import MOVED, Command, Exit, Live, Sender
+from roomful_protocol.messages import MOVED, Command, Live
 from roomful_rooms.actor import Limits, RoomActor
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered
 from roomful_rooms.journal import Fenced, Journal, Wrote
 from roomful_rooms.kinds import Kinds
 from roomful_rooms.log import Archive, Log, Record, Unavailable
+from roomful_rooms.sweep import Sweep
 from roomful_rooms.tasks import Tasks
 
 RESTART_S = (0.05, 5.0)
-"""A room that keeps failing is started again after this, doubling up to that, in seconds."""
+"""A room that keeps failing is started again after this, doubling up to that, in seconds; one that
+has not failed for twice that long has a clean slate."""
 WAKING = 16
 """Partitions whose rooms are woken at the same time."""
-UNAVAILABLE_S = 0.5
+AGAIN_S = 0.5
+"""Pause before what could not be woken is tried again."""
 TEND_S = 1.0
 BEACON_S = 5.0
 """Rooms used within so many seconds announce their head once a second."""
@@ -53,12 +56,12 @@ class RoomHost:
         self._kinds, self._log, self._archive = kinds, log, archive
         self._clock, self._new_id, self._tasks = clock, new_id, tasks
         self._live, self._wrote, self._limits = live, wrote, limits
-        self._idle_s, self._grace_s = idle_s, grace_s
+        self._idle_s = idle_s
+        self._sweep = Sweep(tasks, grace_s)
         self._terms: dict[Partition, int] = {}
         self._actors: dict[RoomName, RoomActor] = {}
         self._failures: dict[RoomName, tuple[float, float]] = {}
-        self._missing: dict[NodeId, float] = {}
-        self._suspended = False
+        self._suspended = self._closed = False
         self._waking = asyncio.Semaphore(WAKING)
 
     # -- commands ----------------------------------------------------------------------------------
@@ -94,14 +97,27 @@ class RoomHost:
         """An actor cannot go on. Whoever asks next starts another, which recovers from the log."""
         if self._actors.get(actor.name) is actor:
             del self._actors[actor.name]
+        if isinstance(reason, asyncio.CancelledError):
+            return
+        wait = self._back_off(actor.name)
         if isinstance(reason, Fenced):
             log_.warning("room.fenced", room=actor.name, term=actor.journal.term)
-            return
-        wait, _ = self._failures.get(actor.name, (RESTART_S[0] / 2, 0.0))
-        wait = min(wait * 2, RESTART_S[1])
-        self._failures[actor.name] = (wait, self._clock.monotonic() + wait)
-        bug = None if isinstance(reason, Unavailable) else reason
-        log_.error("room.crashed", room=actor.name, retry_s=wait, reason=str(reason), exc_info=bug)
+        else:
+            bug = None if isinstance(reason, Unavailable) else reason
+            log_.error(
+                "room.crashed", room=actor.name, retry_s=wait, reason=str(reason), exc_info=bug
+            )
+        if actor.members:
+            waking = self._rouse([actor.name], actor.partition, actor.journal.term)
+            self._tasks.start(waking, f"rouse {actor.name}")
+
+    def _back_off(self, room: RoomName) -> float:
+        """Seconds until `room` may be started again."""
+        now, (wait, until) = self._clock.monotonic(), self._failures.get(room, (0.0, 0.0))
+        fresh = now > until + 2 * RESTART_S[1]
+        wait = RESTART_S[0] if fresh else min(wait * 2, RESTART_S[1])
+        self._failures[room] = (wait, now + wait)
+        return wait
 
     # -- partitions --------------------------------------------------------------------------------
 
@@ -118,6 +134,8 @@ class RoomHost:
 
         What is new is searched for rooms with members, which are woken.
         """
+        if self._closed:
+            return
         for partition in [p for p, term in self._terms.items() if terms.get(p) != term]:
             self._drop(partition)
         for partition, term in terms.items():
@@ -128,14 +146,28 @@ class RoomHost:
     async def _wake(self, partition: Partition, term: int) -> None:
         """Members may have gone with their node: only a running room notices and says so."""
         async with self._waking:
-            for record in await self._newest(partition, term):
-                if self._terms.get(partition) != term:
-                    return
-                occupied = unpack_block(record.data).count > 0
-                if occupied and record.room not in self._actors:
-                    actor = self._start(record.room)
-                    if actor is not None:
-                        await asyncio.wait([actor.opening])
+            records = await self._newest(partition, term)
+        occupied = [record.room for record in records if _occupied(record)]
+        await self._rouse(occupied, partition, term)
+
+    async def _rouse(self, rooms: list[RoomName], partition: Partition, term: int) -> None:
+        """Start `rooms`, again and again where they fail, for as long as they are ours."""
+        while True:
+            async with self._waking:
+                rooms = [room for room in rooms if not await self._runs(room, partition, term)]
+            if not rooms:
+                return
+            await asyncio.sleep(AGAIN_S)
+
+    async def _runs(self, room: RoomName, partition: Partition, term: int) -> bool:
+        """Start a room if need be: whether it runs, or need not."""
+        if self._terms.get(partition) != term:
+            return True
+        actor = self._actors.get(room) or self._start(room)
+        if actor is None:
+            return False
+        await asyncio.wait([actor.opening])
+        return not actor.stopping
 
     async def _newest(self, partition: Partition, term: int) -> list[Record]:
         """The partition's rooms, asked for until the broker answers or the lease is gone."""
@@ -143,7 +175,7 @@ class RoomHost:
             try:
                 return await self._log.rooms(partition)
             except Unavailable:
-                await asyncio.sleep(UNAVAILABLE_S)
+                await asyncio.sleep(AGAIN_S)
         return []
 
     async def release(self, partition: Partition) -> None:
@@ -152,19 +184,22 @@ class RoomHost:
         await self._close(actor for actor in self._actors.values() if actor.partition == partition)
 
     def _drop(self, partition: Partition) -> None:
-        """The partition is another node's already. Its rooms find out at the log, or rest."""
+        """The partition is another node's already: what we would still write could only harm."""
         self._terms.pop(partition, None)
         for actor in [a for a in self._actors.values() if a.partition == partition]:
-            self._tasks.start(self._close([actor]), f"close {actor.name}")
+            del self._actors[actor.name]
+            actor.drop()
+            log_.info("room.dropped", room=actor.name, term=actor.journal.term)
 
     async def _close(self, actors: Iterable[RoomActor]) -> None:
+        actors = list(actors)
         closing = [self._tasks.start(actor.close(), f"close {actor.name}") for actor in actors]
         # Until they have gone they stay listed, so that nobody starts a second actor beside them.
         if closing:
             await asyncio.wait(closing)
-        gone = {name for name, actor in self._actors.items() if actor.closed}
-        for name in gone:
-            del self._actors[name]
+        for actor in actors:
+            if self._actors.get(actor.name) is actor:
+                del self._actors[actor.name]
 
     def suspend(self, suspended: bool) -> None:
         """While the lease is in doubt, serve nobody; what is in memory stays."""
@@ -173,7 +208,8 @@ class RoomHost:
         self._suspended = suspended
 
     async def close(self) -> None:
-        """Stop all rooms in good order."""
+        """Stop all rooms in good order, and start none any more."""
+        self._closed = True
         self._terms.clear()
         await self._close(list(self._actors.values()))
 
@@ -184,33 +220,35 @@ class RoomHost:
         while True:
             await asyncio.sleep(TEND_S)
             now = self._clock.monotonic()
-            if not self._suspended:
-                self._sweep(frozenset(living()), now)
-                self._beacon(now)
-            idle = [a for a in self._actors.values() if a.idle and now - a.last_used > self._idle_s]
-            await self._close(idle)
+            try:
+                if not self._suspended:
+                    self._sweep.look(list(self._actors.values()), frozenset(living()), now)
+                    self._beacon(now)
+                self._rest(now)
+            except Exception:
+                log_.exception("host.tend_failed")
+
+    def _rest(self, now: float) -> None:
+        """Let idle rooms go, and old failures be forgotten. Nothing here waits for the broker."""
+        idle = [a for a in self._actors.values() if a.idle and now - a.last_used > self._idle_s]
+        if idle:
+            self._tasks.start(self._close(idle), "rest")
+        for room, (_, until) in list(self._failures.items()):
+            if now > until + 2 * RESTART_S[1]:
+                del self._failures[room]
 
     def _beacon(self, now: float) -> None:
         """Say where busy rooms stand: republication may lose a room's last event, and nothing
         after it would show."""
-        for actor in self._actors.values():
+        for actor in list(self._actors.values()):
             if actor.opening.done() and now - actor.last_used < BEACON_S:
                 self._live(actor.name, Live(b"", head=actor.journal.recent.head))
 
-    def _sweep(self, living: frozenset[NodeId], now: float) -> None:
-        missing = {
-            node for actor in self._actors.values() for node in actor.nodes if node not in living
-        }
-        self._missing = {node: self._missing.get(node, now) for node in missing}
-        lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}
-        if lost:
-            for actor in list(self._actors.values()):
-                if not lost.isdisjoint(actor.nodes):
-                    self._sweep_room(actor, lost)
 
-    def _sweep_room(self, actor: RoomActor, lost: set[NodeId]) -> None:
-        gone = [member for member in actor.journal.held.presence if member.node in lost]
-        log_.info("room.swept", room=actor.name, members=len(gone), nodes=sorted(lost))
-        for m in gone:
-            sender = Sender(m.session, m.user, m.name, m.node, m.attach)
-            actor.receive(Command(actor.name, sender, Exit("node_lost")), lambda _answer: None)
+def _occupied(record: Record) -> bool:
+    try:
+        return unpack_block(record.data).count > 0
+    except ValueError:
+        # Its own start will say what is wrong with it, to whoever asks for it.
+        log_.exception("room.unreadable", room=record.room)
+        return False

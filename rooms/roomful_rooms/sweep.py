@@ -1,0 +1,68 @@
+"""The members of lost nodes leave their rooms: presence is true within a bound."""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import structlog
+
+from roomful_protocol.blocks import Member
+from roomful_protocol.ids import NodeId, RoomName
+from roomful_protocol.messages import Accepted, Answer, Command, Exit, Sender
+from roomful_rooms.actor import RoomActor
+from roomful_rooms.tasks import Tasks
+
+AT_ONCE: Final = 256
+"""Members of one room that are asked to leave at a time: others want to be handled, too."""
+
+log = structlog.get_logger()
+
+
+class Sweep:
+    """Notices which nodes are missing, and has their members leave once the grace is over.
+
+    `grace_s`: within so many seconds their clients may have come back on other nodes.
+    """
+
+    def __init__(self, tasks: Tasks, grace_s: float) -> None:
+        self._tasks, self._grace_s = tasks, grace_s
+        self._missing: dict[NodeId, float] = {}
+        self._sweeping: set[RoomName] = set()
+
+    def look(self, actors: Iterable[RoomActor], living: Collection[NodeId], now: float) -> None:
+        """Look at who is missing `now`, a monotonic time in seconds; does not wait."""
+        absent = {actor: actor.nodes.difference(living) for actor in actors}
+        missing = frozenset[NodeId]().union(*absent.values())
+        self._missing = {node: self._missing.get(node, now) for node in missing}
+        lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}
+        for actor, nodes in absent.items():
+            if not lost.isdisjoint(nodes) and actor.name not in self._sweeping:
+                self._sweeping.add(actor.name)
+                self._tasks.start(self._empty(actor, lost), f"sweep {actor.name}")
+
+    async def _empty(self, actor: RoomActor, lost: Collection[NodeId]) -> None:
+        """Have them leave; those who cannot now are asked again at the next look."""
+        left = 0
+        try:
+            while gone := [m for m in actor.journal.held.presence if m.node in lost][:AT_ONCE]:
+                answers = await asyncio.gather(*(_leave(actor, member) for member in gone))
+                accepted = sum(isinstance(answer, Accepted) for answer in answers)
+                if not accepted:
+                    break
+                left += accepted
+        finally:
+            self._sweeping.discard(actor.name)
+            log.info("room.swept", room=actor.name, members=left, nodes=sorted(lost))
+
+
+async def _leave(actor: RoomActor, member: Member) -> Answer:
+    """Have `member` leave over the attachment by which it is here now."""
+    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    sender = Sender(member.session, member.user, member.name, member.node, member.attach)
+
+    def answered(given: Answer) -> None:
+        if not answer.done():
+            answer.set_result(given)
+
+    actor.receive(Command(actor.name, sender, Exit("node_lost")), answered)
+    return await answer
