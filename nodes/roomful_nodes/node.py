@@ -50,8 +50,8 @@ class Node:
         self._metrics = metrics = Metrics(CollectorRegistry())
         clock, subjects, loop = seams.clock, seams.subjects, asyncio.get_running_loop()
         self._host = RoomHost(
-            kinds=kinds, log=seams.log, archive=seams.archive, clock=clock, new_id=seams.new_id,
-            tasks=tasks, live=self._live, wrote=self._wrote,
+            self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=clock,
+            new_id=seams.new_id, tasks=tasks, live=self._live, wrote=self._wrote,
             limits=Limits(settings.mailbox, settings.handler_timeout_s),
             idle_s=settings.idle_s, grace_s=settings.grace_s,
         )  # fmt: skip

@@ -86,10 +86,10 @@ class Done:
 class Block:
     """What one append writes. `first` is the seq of its first entry, or the next one if none.
 
-    (writer, number) names the block: `writer` is one activation of the room, `number` counts its
-    blocks. `term` is the partition's lease term; `epoch` the incarnation of the room's log.
-    `count` is how many members there are after it. A block without entries, state and members is
-    an activation record: it fences whoever wrote before.
+    (writer, number) names the block: `writer` is one activation of the room, `<node>.<random>`, and
+    `number` counts its blocks. `term` is the partition's lease term; `epoch` the incarnation of the
+    room's log. `count` is how many members there are after it. A block without entries, state and
+    members is an activation record: it fences whoever wrote before.
     """
 
     term: int
@@ -104,6 +104,11 @@ class Block:
     state: Mapping[str, object] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     done: tuple[Done, ...] = ()
+
+    @property
+    def node(self) -> NodeId:
+        """The node that wrote it."""
+        return self.writer.rpartition(".")[0]
 
     @property
     def last(self) -> int:

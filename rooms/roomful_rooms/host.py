@@ -40,6 +40,7 @@ class RoomHost:
 
     def __init__(
         self,
+        node: NodeId,
         *,
         kinds: Kinds,
         log: Log,
@@ -53,6 +54,7 @@ class RoomHost:
         idle_s: float = 300,
         grace_s: float = 15,
     ) -> None:
+        self._node = node
         self._kinds, self._log, self._archive = kinds, log, archive
         self._clock, self._new_id, self._tasks = clock, new_id, tasks
         self._live, self._wrote, self._limits = live, wrote, limits
@@ -83,7 +85,7 @@ class RoomHost:
             return None
         kind = self._kinds.of(room)
         journal = Journal(
-            room, term, log=self._log, archive=self._archive, clock=self._clock,
+            room, term, self._node, log=self._log, archive=self._archive, clock=self._clock,
             new_id=self._new_id, tasks=self._tasks, keep=kind.history, wrote=self._wrote,
         )  # fmt: skip
         actor = RoomActor(

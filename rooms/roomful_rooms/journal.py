@@ -12,7 +12,7 @@ import structlog
 
 from roomful_protocol.blocks import Block, Member, Page, Snapshot
 from roomful_protocol.codecs.stored import pack_block, pack_page, pack_snapshot
-from roomful_protocol.ids import RoomName, SessionId
+from roomful_protocol.ids import NodeId, RoomName, SessionId
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
 from roomful_rooms.log import Archive, Conflict, Log, Unavailable
@@ -39,12 +39,13 @@ class Fenced(Exception):
 
 
 class Journal:
-    """The log of one room, in the hands of the activation `writer` under lease `term`."""
+    """The log of one room, in the hands of the activation `writer` on `node` under lease `term`."""
 
     def __init__(
         self,
         room: RoomName,
         term: int,
+        node: NodeId,
         *,
         log: Log,
         archive: Archive,
@@ -56,7 +57,7 @@ class Journal:
     ) -> None:
         self.room = room
         self.term = term
-        self.writer = new_id()[:12]
+        self.writer = f"{node}.{new_id()[:12]}"
         self.held = Recovered()
         self.recent = Recent("", 0, ())
         self.draft = Draft(room, 1)

@@ -52,6 +52,7 @@ async def test_an_activation_names_its_term_and_writer_and_counts_its_blocks() -
         writers = [b.writer for b in blocks]
         assert len(set(writers[:4])) == len(set(writers[4:])) == 1
         assert writers[0] != writers[4]
+        assert [b.node for b in blocks] == ["n1"] * 4 + ["n2"] * (len(blocks) - 4)
         assert {b.epoch for b in blocks} == {blocks[0].epoch}
         assert [b.count for b in blocks] == [0, 1, 1, 1, 1, 2]
         assert (blocks[0].entries, blocks[4].entries) == ((), ())

@@ -113,7 +113,7 @@ class Node:
         self.lives: list[tuple[str, Live]] = []
         self.blocks: list[Block] = []
         self.host = RoomHost(
-            kinds=Kinds(default=kind), log=self.log, archive=self.archive, clock=clock(),
+            name, kinds=Kinds(default=kind), log=self.log, archive=self.archive, clock=clock(),
             new_id=world.new_id, tasks=self.tasks, limits=limits, idle_s=idle_s,
             live=lambda room, live: self.lives.append((room, live)),
             wrote=lambda block, _seconds: self.blocks.append(block),
