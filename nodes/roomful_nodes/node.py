@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from roomful_nodes.cluster import Cluster, NodeInfo
+from roomful_nodes.cluster import Cluster
 from roomful_nodes.gateway import Gateway
 from roomful_nodes.health import measure_loop_lag
 from roomful_nodes.http_api import add_routes
@@ -21,6 +21,7 @@ from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
 from roomful_nodes.seams import Seams, cluster_key
 from roomful_nodes.settings import NodeSettings
+from roomful_nodes.view import NodeInfo
 from roomful_protocol.blocks import Block
 from roomful_protocol.codecs.internode import pack_live
 from roomful_protocol.ids import RoomName

@@ -1,0 +1,94 @@
+"""What this node knows of the cluster: the living nodes, and the table of partitions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from roomful_protocol.codecs.values import unpack
+from roomful_protocol.ids import NodeId, RoomName, partition_of
+from roomful_rooms.directory import Directory, Item
+from roomful_rooms.ownership import Table
+
+TABLE: Final = "table"
+NODES: Final = "node."
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """What the others know of a node; `started_ms` since 1970."""
+
+    id: NodeId
+    address: str
+    version: str
+    started_ms: int
+    state: str = "up"
+    rooms: int = 0
+    sessions: int = 0
+
+
+def key_of(node: NodeId) -> str:
+    """The directory's key of a node."""
+    return NODES + node
+
+
+class View:
+    """The directory as heard so far. `changed` is called with the key of each change."""
+
+    def __init__(self, me: NodeId, changed: Callable[[str], None]) -> None:
+        self.nodes: dict[NodeId, NodeInfo] = {}
+        self.table = Table()
+        self._me, self._changed = me, changed
+        self._revisions: dict[str, int] = {}
+
+    def owner(self, room: RoomName) -> NodeId | None:
+        """The living node that owns `room`, as far as this node knows."""
+        node = self.table.leases[partition_of(room)].node
+        return node if node in self.nodes else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether every partition has a living owner."""
+        return all(lease.node in self.nodes for lease in self.table.leases)
+
+    def revision(self, key: str) -> int:
+        """The newest revision heard of `key`, 0 if none."""
+        return self._revisions.get(key, 0)
+
+    def hear(self, item: Item) -> None:
+        """Take in one change, unless a newer one of its key is known."""
+        if item.revision <= self.revision(item.key):
+            return
+        self._revisions[item.key] = item.revision
+        self._take(item)
+
+    def _take(self, item: Item) -> None:
+        if item.key == TABLE:
+            self.table = Table.unpacked(item.value)
+        elif item.key.startswith(NODES):
+            self._take_node(item)
+        self._changed(item.key)
+
+    def _take_node(self, item: Item) -> None:
+        id = item.key.removeprefix(NODES)
+        known = id in self.nodes
+        if item.value is None:
+            if self.nodes.pop(id, None) is not None:
+                log.warning("node.lost", lost=id)
+            return
+        self.nodes[id] = NodeInfo(**unpack(item.value))
+        if not known and id != self._me:
+            log.info("node.seen", seen=id, address=self.nodes[id].address)
+
+    async def resync(self, directory: Directory) -> None:
+        """Read everything again: changes may have been missed. Raises Unavailable."""
+        items = await directory.items()
+        for key in map(key_of, list(self.nodes)):
+            if key not in items:
+                # Gone while we did not hear: no revision is known, so none is remembered.
+                self._take(Item(key, None, 0))
+        for item in items.values():
+            self.hear(item)
