@@ -1,0 +1,1 @@
+"""`roomful check`: are the promises kept, while nodes and networks fail?"""
