@@ -29,7 +29,7 @@ BELOW = {
 MAY_IMPORT = {
     "nats": r"roomful_nodes\.nats_\w+",
     "aiohttp": (
-        r"roomful_nodes\.(access|gateway|handshake|health|http_api|node|pages|websocket)"
+        r"roomful_nodes\.(access|entrance|health|http_api|pages|site|websocket)"
         r"|roomful_client\.\w+|roomful\.operators_api"
     ),
     "msgpack": r"roomful_protocol\.codecs\.\w+",

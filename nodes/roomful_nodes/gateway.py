@@ -1,30 +1,24 @@
 """The door for sockets: who may come in, as whom, and how they are asked to leave."""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
-from aiohttp import WSMsgType, web
 
 from roomful_nodes.auth import Authenticator, Identity, Secrets
 from roomful_nodes.bus import Bus
 from roomful_nodes.conversation import Conversation
-from roomful_nodes.handshake import offered_codec, origin_allowed, read_query
+from roomful_nodes.handshake import read_query
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import Outbox
-from roomful_nodes.pages import Pages
+from roomful_nodes.outbox import CLOSE_S, Outbox
 from roomful_nodes.services import Asks, Services
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
 from roomful_nodes.settings import NodeSettings
 from roomful_nodes.targets import Targets
-from roomful_nodes.websocket import CLOSE_S, PUSHING, PushWebSocket, fault
 from roomful_protocol import frames
-from roomful_protocol.codecs import CODECS, Codec
 from roomful_protocol.errors import (
     DRAIN,
     KICKED,
@@ -40,7 +34,6 @@ from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.tasks import Tasks
 
-WEB: Final = Path(__file__).parent / "web"
 CONNECTIONS: Final = 50_000
 """Sockets that one node takes; whoever comes after is told to come back later."""
 BEATS: Final = 4
@@ -91,7 +84,7 @@ class Gateway:
         self._settings = settings
         self._lines: set[Conversation] = set()
         self._empty = asyncio.Event()
-        self._draining = False
+        self.draining = False
 
     def __len__(self) -> int:
         """How many sockets are open."""
@@ -99,22 +92,18 @@ class Gateway:
 
     # -- life --------------------------------------------------------------------------------------
 
-    def add_routes(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/ws", self._connect)
-        Pages(WEB).add_routes(router)
-
     async def start(self) -> None:
         """Listen for what other nodes have for sessions here. Returns when the broker knows."""
         await self.sessions.start()
         await self._targets.start()
-        if PUSHING:
-            self._services.tasks.start(self._watch_hearts(), "heartbeat")
-        else:
-            log.warning("gateway.slow", reason="this aiohttp is not built as expected")
+
+    def watch_hearts(self) -> None:
+        """Ask silent clients for signs of life, and give up those who give none."""
+        self._services.tasks.start(self._watch_hearts(), "heartbeat")
 
     async def drain(self, window_s: float) -> None:
         """Let nobody in, and ask all to leave within `window_s`; returns when they have left."""
-        self._draining = True
+        self.draining = True
         leaving = list(self._lines)
         log.info("gateway.draining", connections=len(leaving))
         step = -(-len(leaving) // DRAIN_STEPS) or 1
@@ -133,7 +122,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Forget what is left, without a word to the rooms: sessions may go on elsewhere."""
-        self._draining = True
+        self.draining = True
         for line in list(self._lines):
             line.end(DRAIN)
         await self.sessions.close()
@@ -163,69 +152,16 @@ class Gateway:
 
     # -- one socket --------------------------------------------------------------------------------
 
-    async def _connect(self, request: web.Request) -> web.StreamResponse:
-        """The whole life of one socket."""
-        codec = self._admitted(request)
-        ws = PushWebSocket(
-            protocols=tuple(CODECS),
-            message_bytes=self._settings.limits.message_bytes,
-            heartbeat_s=self._settings.heartbeat_s,
-        )
-        await ws.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return ws
-        outbox = None
-        try:
-            async with asyncio.timeout(None) as listening:
-                outbox = Outbox(transport, codec, partial(_stop, listening))
-                await self._converse(request, ws, outbox)
-        except TimeoutError:
-            if outbox is None or outbox.close is None:
-                raise
-        finally:
-            await ws.hang_up(transport, None if outbox is None else outbox.close)
-        return ws
-
-    def _admitted(self, request: web.Request) -> Codec:
-        """The codec to speak with this client. Raises what it is told instead, as HTTP."""
-        if self._draining:
-            raise web.HTTPServiceUnavailable(
-                text="This node is going away.", headers={"Retry-After": "1"}
-            )
-        origin = request.headers.get("Origin")
-        if not origin_allowed(origin, request.host, self._settings.allowed_origins):
-            log.warning("gateway.origin_refused", origin=origin, host=request.host)
-            raise web.HTTPForbidden(text="Pages of this origin may not connect here.")
-        codec = offered_codec(request.headers.get("Sec-WebSocket-Protocol"))
-        if codec is None:
-            raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
-        return codec
-
-    async def _converse(self, request: web.Request, ws: PushWebSocket, outbox: Outbox) -> None:
-        """Until the socket is closed, or has to be."""
-        conversation = self._begin(request, outbox)
-        if conversation is None:
-            return
-        ws.listen(conversation.receive, conversation.alive)
-        try:
-            async for message in ws:
-                if message.type is WSMsgType.ERROR:
-                    # Either the client's fault, or the socket is closed already.
-                    if not ws.closed:
-                        conversation.end(fault(message.data))
-                    break
-                ws.received(message.data, message.type is WSMsgType.TEXT)
-        finally:
-            self._end(conversation)
-
-    def _begin(self, request: web.Request, outbox: Outbox) -> Conversation | None:
-        """Who is it? Say hello, and join what the query names; None if nobody is let in."""
-        query, problem = read_query(request.query.items())
+    def begin(
+        self, pairs: Iterable[tuple[str, str]], outbox: Outbox, peer: str | None
+    ) -> Conversation | None:
+        """A socket from `peer` is open, asked for with the query `pairs`. Who is it? Say hello, and
+        join what the query names; None if nobody is let in."""
+        query, problem = read_query(pairs)
         try:
             identity = self._services.authenticator.identify(query.token, query.user, query.name)
         except Refused as refusal:
-            log.info("session.unauthorized", reason=refusal.message, peer=request.remote)
+            log.info("session.unauthorized", reason=refusal.message, peer=peer)
             outbox.send(frames.error(refusal))
             outbox.end(UNAUTHORIZED)
             return None
@@ -254,7 +190,8 @@ class Gateway:
                 return session, True
         return self.sessions.open(identity), False
 
-    def _end(self, conversation: Conversation) -> None:
+    def end(self, conversation: Conversation) -> None:
+        """The socket of a conversation that was begun is closed."""
         close = conversation.outbox.close
         conversation.closed()
         self._lines.discard(conversation)
@@ -267,8 +204,3 @@ class Gateway:
         for_good = close is not None and not close.reconnect
         self.sessions.drop(session, conversation, for_good=for_good)
         conversation.forget()
-
-
-def _stop(listening: asyncio.Timeout) -> None:
-    """Have the reader of a socket stop reading, in the next turn of the loop."""
-    listening.reschedule(asyncio.get_running_loop().time())

@@ -1,25 +1,24 @@
-"""One node: all its parts put together in one place, started and stopped in order."""
+"""One node: all its parts put together in one place, started and stopped in order.
+
+What brings clients to it is put on top: `site` over HTTP, simulations without a network.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final
 
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from roomful_nodes.cluster import Cluster
 from roomful_nodes.gateway import Gateway
-from roomful_nodes.health import measure_loop_lag
-from roomful_nodes.http_api import add_routes
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.operator import Operator
 from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
-from roomful_nodes.seams import Seams, cluster_key
+from roomful_nodes.seams import Seams
 from roomful_nodes.settings import NodeSettings
 from roomful_nodes.view import NodeInfo
 from roomful_protocol.blocks import Block
@@ -34,21 +33,24 @@ from roomful_rooms.tasks import Tasks
 
 STEP_S: Final = 10.0
 """What each step of going down may take; then the next one follows all the same."""
-BACKLOG: Final = 4096
 BUS_S: Final = 0.2
 
 log = structlog.get_logger()
 
 
 class Node:
-    """A node of the cluster. `running` makes one."""
+    """A node of the cluster: its rooms, its sessions, its place among the others.
+
+    `listening`: the host and port where clients reach it.
+    """
 
     def __init__(self, settings: NodeSettings, kinds: Kinds, seams: Seams, key: bytes) -> None:
         self.id = settings.node_id or seams.new_id()[:8]
         self.settings = settings
+        self.listening = (settings.host, settings.port)
         self._seams = seams
-        self._tasks = tasks = Tasks(self.id)
-        self._metrics = metrics = Metrics(CollectorRegistry())
+        self.tasks = tasks = Tasks(self.id)
+        self.metrics = metrics = Metrics(CollectorRegistry())
         clock, subjects, loop = seams.clock, seams.subjects, asyncio.get_running_loop()
         self._host = RoomHost(
             self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=clock,
@@ -70,7 +72,7 @@ class Node:
             self.id, log=seams.log, archive=seams.archive, bus=seams.bus, subjects=subjects,
             asks=self._router, loop=loop, tasks=tasks, metrics=metrics,
         )  # fmt: skip
-        self._gateway = Gateway(
+        self.gateway = Gateway(
             self.id, settings, key, asks=self._router, hub=self._hub, bus=seams.bus,
             subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop, tasks=tasks,
             metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
@@ -79,63 +81,41 @@ class Node:
             self.id, seams.bus, subjects, clock=clock, nodes=lambda: self._cluster.nodes,
             bury=self._cluster.bury,
         )  # fmt: skip
-        self._operator = Operator(
+        self.operator = Operator(
             self._cluster, self._probe, self._router, seams.log, self._hub.history, seams.new_id
         )
-        self._runner = web.AppRunner(self._pages(), access_log=None, handle_signals=False)
 
-    def _pages(self) -> web.Application:
-        """All that this node serves over HTTP, its sockets included."""
-        pages = web.Application()
-        self._gateway.add_routes(pages.router)
-        add_routes(pages.router, self._operator, self.settings, self._metrics.registry)
-        return pages
+    async def start(self) -> None:
+        """Join the cluster, and take rooms and sessions.
 
-    @classmethod
-    @asynccontextmanager
-    async def running(
-        cls, settings: NodeSettings, kinds: Kinds, seams: Seams
-    ) -> AsyncIterator["Node"]:
-        """Start a node, and stop it in good order when done.
-
-        Raises Unavailable if the broker does not answer, OSError if the port cannot be had.
+        Raises Unavailable if the broker does not answer, Conflict if a node of this name lives.
         """
-        node = cls(settings, kinds, seams, await cluster_key(seams))
-        try:
-            await node._start()
-            yield node
-        finally:
-            await node._stop()
-
-    async def _start(self) -> None:
         # Listening comes before joining: who sees this node in the directory may send at once.
         await self._router.start()
-        await self._gateway.start()
+        await self.gateway.start()
         await self._cluster.start()
-        self._tasks.start(self._host.tend(lambda: self._cluster.nodes), "tend")
-        self._tasks.start(self._probe.run(), "probe")
-        self._tasks.start(self._watch_bus(), "bus")
-        self._tasks.start(measure_loop_lag(self._metrics.loop_lag_seconds), "loop lag")
-        await self._runner.setup()
-        settings = self.settings
-        await web.TCPSite(self._runner, settings.host, settings.port, backlog=BACKLOG).start()
-        log.info("node.started", node=self.id, host=settings.host, port=settings.port)
+        self.tasks.start(self._host.tend(lambda: self._cluster.nodes), "tend")
+        self.tasks.start(self._probe.run(), "probe")
+        self.tasks.start(self._watch_bus(), "bus")
 
     async def drain(self, window_s: float) -> None:
         """Hand the rooms to other nodes, then ask the clients to leave, over `window_s` seconds."""
-        self._operator.draining = True
+        self.operator.draining = True
         log.info("node.draining", node=self.id, sessions=self._load()[1], window_s=window_s)
         await _step("hand over", self._cluster.drain())
-        await self._gateway.drain(window_s)
+        await self.gateway.drain(window_s)
 
-    async def _stop(self) -> None:
-        await _step("gateway", self._gateway.close())
-        await _step("http", self._runner.cleanup())
+    async def stop(self, hang_up: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Leave in good order, whatever goes wrong in it. `hang_up` closes what sockets there are,
+        once their clients have been told."""
+        await _step("gateway", self.gateway.close())
+        if hang_up is not None:
+            await _step("http", hang_up())
         await _step("rooms", self._host.close())
         await _step("hub", self._hub.close())
         await _step("router", self._router.close())
         await _step("cluster", self._cluster.stop())
-        await self._tasks.close()
+        await self.tasks.close()
         log.info("node.stopped", node=self.id)
 
     # -- what the parts tell each other ------------------------------------------------------------
@@ -147,7 +127,7 @@ class Node:
     def _returned(self) -> None:
         """This node was taken for dead: its clients may be no members any more, and its feeds may
         have missed something."""
-        self._tasks.start(self._gateway.reaffirm(), "reaffirm")
+        self.tasks.start(self.gateway.reaffirm(), "reaffirm")
         self._hub.check()
 
     async def _watch_bus(self) -> None:
@@ -157,22 +137,22 @@ class Node:
             await asyncio.sleep(BUS_S)
             before, connected = connected, self._seams.bus.connected
             if before and not connected:
-                self._metrics.nats_disconnects.inc()
+                self.metrics.nats_disconnects.inc()
             elif connected and not before:
                 self._hub.check()
 
     def _wrote(self, block: Block, seconds: float) -> None:
-        self._metrics.blocks.inc()
-        self._metrics.entries.inc(len(block.entries))
-        self._metrics.append_seconds.observe(seconds)
+        self.metrics.blocks.inc()
+        self.metrics.entries.inc(len(block.entries))
+        self.metrics.append_seconds.observe(seconds)
 
     def _load(self) -> tuple[int, int]:
         self._gauge()
-        return self._host.rooms, len(self._gateway.sessions)
+        return self._host.rooms, len(self.gateway.sessions)
 
     def _gauge(self) -> None:
-        self._metrics.rooms.set(self._host.rooms)
-        self._metrics.partitions.set(self._host.partitions)
+        self.metrics.rooms.set(self._host.rooms)
+        self.metrics.partitions.set(self._host.partitions)
 
 
 async def _step(name: str, step: Awaitable[object]) -> None:

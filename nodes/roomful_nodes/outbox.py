@@ -18,6 +18,8 @@ from roomful_protocol.frames import Frame
 LOW: Final = 256 * 1024
 HIGH: Final = 1024 * 1024
 PATIENCE_S: Final = 30.0
+CLOSE_S: Final = 5.0
+"""So long the client's answer to a close is waited for, in seconds."""
 GONE: Final = (RuntimeError, OSError)
 """What writing to a closed socket may raise (uvloop does, asyncio does not)."""
 _POLL_S: Final = (0.005, 0.25)

@@ -17,15 +17,13 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketReader
 
-from roomful_nodes.outbox import LOW
+from roomful_nodes.outbox import CLOSE_S, LOW
 from roomful_protocol.errors import TOO_BIG, VIOLATION, Close
 
 Receive = Callable[[bytes, bool], None]
 """Takes one message and whether it came as text. Must not raise."""
 
 _QUEUE_LIMIT: Final = 2**16
-CLOSE_S: Final = 5.0
-"""So long the client's answer to a close is waited for, in seconds."""
 
 log = structlog.get_logger()
 

@@ -20,6 +20,7 @@ from roomful_nodes.nats_broker import Broker, seams_on
 from roomful_nodes.nats_connection import BrokerError
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams
+from roomful_nodes.site import serving
 from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Unavailable
 from roomful_rooms.kinds import Kinds
@@ -74,7 +75,7 @@ async def _patiently(
     async with AsyncExitStack() as running:
         while True:
             try:
-                node = await running.enter_async_context(Node.running(config.node, kinds, seams))
+                node = await running.enter_async_context(serving(config.node, kinds, seams))
                 break
             except Unavailable:
                 if loop.time() > deadline or end.wanted.is_set():

@@ -128,7 +128,7 @@ async def test_without_pushing_everything_works_the_slow_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(websocket_module, "PUSHING", False)
-    monkeypatch.setattr("roomful_nodes.gateway.PUSHING", False)
+    monkeypatch.setattr("roomful_nodes.entrance.PUSHING", False)
     async with MemoryCluster().node() as node:
         ann = await Wire.open(node.url, room="lobby", user="ann")
         assert (await ann.say("lobby", "hi"))["type"] == "ack"

@@ -15,7 +15,6 @@ from roomful.config import Config
 from roomful.failure import Failure
 from roomful.serve import serve
 from roomful_nodes.nats_connection import BrokerError
-from roomful_nodes.node import Node
 from roomful_rooms.directory import Conflict, Unavailable
 from roomful_rooms.kinds import Kinds
 
@@ -49,7 +48,7 @@ class FakeNode:
 async def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     """Takes the place of a real node, on no broker at all."""
     fake = FakeNode()
-    monkeypatch.setattr(Node, "running", fake.running)
+    monkeypatch.setattr(serving, "serving", fake.running)
     monkeypatch.setattr(serving, "_seams", seams)
     # Freezing what the tests have made would keep it for ever.
     monkeypatch.setattr(serving, "_settle_memory", lambda: None)
@@ -144,7 +143,7 @@ async def test_it_waits_for_a_broker_that_does_not_answer_yet(
             raise Unavailable
         yield node
 
-    monkeypatch.setattr(Node, "running", running)
+    monkeypatch.setattr(serving, "serving", running)
     monkeypatch.setattr(serving, "PAUSE_S", 0)
     node.drained.set()
     task = await until_started(run)
@@ -162,7 +161,7 @@ async def test_told_to_stop_it_does_not_wait_on(
         raise Unavailable
         yield
 
-    monkeypatch.setattr(Node, "running", running)
+    monkeypatch.setattr(serving, "serving", running)
     monkeypatch.setattr(serving, "PAUSE_S", 0)
     with pytest.raises(Failure, match="does not answer"):
         await serve(config(), Kinds(), lambda _node: None)

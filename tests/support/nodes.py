@@ -14,6 +14,7 @@ from roomful_nodes.memory_bus import BusSwitch, MemoryBus
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams
 from roomful_nodes.settings import NodeSettings
+from roomful_nodes.site import serving
 from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock
 from roomful_rooms.kinds import Kinds
@@ -50,7 +51,7 @@ class MemoryCluster:
             new_id=lambda: uuid4().hex,
         )
         given = replace(NodeSettings(port=0, node_id=id, grace_s=0.2), **settings)
-        async with Node.running(given, self.kinds, seams) as node:
+        async with serving(given, self.kinds, seams) as node:
             await until(lambda: node._cluster.settled, "settled", every_s=0.005)
             yield MemoryNode(node)
 
@@ -60,7 +61,7 @@ class MemoryNode:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.gateway = node._gateway
+        self.gateway = node.gateway
         self.hub = node._hub
-        host, port = node._runner.addresses[0][:2]
+        host, port = node.listening
         self.url = f"http://{host}:{port}"

@@ -1,0 +1,45 @@
+"""A node and all that it serves over HTTP: sockets, pages, the operators' side."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from roomful_nodes.entrance import Entrance
+from roomful_nodes.health import measure_loop_lag
+from roomful_nodes.http_api import add_routes
+from roomful_nodes.node import Node
+from roomful_nodes.seams import Seams, cluster_key
+from roomful_nodes.settings import NodeSettings
+from roomful_rooms.kinds import Kinds
+
+BACKLOG: Final = 4096
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIterator[Node]:
+    """Start a node that clients can reach, and stop it in good order when done.
+
+    Raises Unavailable if the broker does not answer, Conflict if a node of this name lives, OSError
+    if the port cannot be had.
+    """
+    node = Node(settings, kinds, seams, await cluster_key(seams))
+    entrance, pages = Entrance(node.gateway, settings), web.Application()
+    entrance.add_routes(pages.router)
+    add_routes(pages.router, node.operator, settings, node.metrics.registry)
+    runner = web.AppRunner(pages, access_log=None, handle_signals=False)
+    try:
+        await node.start()
+        entrance.watch()
+        node.tasks.start(measure_loop_lag(node.metrics.loop_lag_seconds), "loop lag")
+        await runner.setup()
+        await web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG).start()
+        node.listening = runner.addresses[0][:2]
+        log.info("node.started", node=node.id, host=settings.host, port=settings.port)
+        yield node
+    finally:
+        await node.stop(runner.cleanup)
