@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.cluster import NodeProcess
 from tests.support.nats_server import NatsServer
+from tests.support.party import Party
 from tests.support.wire import Wire
 
 StartNode = Callable[..., Awaitable[NodeProcess]]
@@ -40,3 +41,12 @@ async def connect() -> AsyncIterator[Connect]:
             return wire
 
         yield open
+
+
+@pytest.fixture
+async def party(start_node: StartNode) -> AsyncIterator[Party]:
+    """Three people on two nodes."""
+    party = Party([await start_node(), await start_node()])
+    await party.gather()
+    yield party
+    await party.leave()

@@ -13,14 +13,17 @@ RETRYABLE = {"unavailable", "busy", "rate_limited", "not_joined"}
 
 
 class Chatter:
-    """`heard` is its view of the room over all its connections, `acked` the texts that were."""
+    """`heard` is its view of the room over all its connections, `acked` the texts that were,
+    `refused` the codes of errors that made it try again."""
 
     def __init__(self, name: str, room: str, nodes: list[NodeProcess]) -> None:
         self.name, self.room = name, room
         self.heard: list[Json] = []
         self.acked: list[str] = []
+        self.refused: list[str] = []
         self.gaps: list[Json] = []
         self.sessions: set[str] = set()
+        self.connections = 0
         self.start_seq = 0
         self._nodes = nodes
         self._wire: Wire | None = None
@@ -55,6 +58,7 @@ class Chatter:
             await wire.close()
             raise
         self._wire = wire
+        self.connections += 1
         hello, data = wire.hello, joined["data"]
         self._resume = {"session": hello["session"], "secret": hello["secret"]}
         self.sessions.add(hello["session"])
@@ -78,8 +82,7 @@ class Chatter:
         }  # fmt: skip
         async with asyncio.timeout(within_s):
             while True:
-                if self._wire is None or self._wire.closed is not None:
-                    await self.reconnect()
+                await self.be_connected()
                 assert self._wire is not None
                 with suppress(aiohttp.ClientError, OSError, AssertionError, TimeoutError):
                     seen = len(self._wire.frames)
@@ -88,7 +91,8 @@ class Chatter:
                     if answer["type"] == "ack":
                         self.acked.append(text)
                         return answer
-                    assert answer["error"]["code"] in RETRYABLE, answer
+                    self.refused.append(answer["error"]["code"])
+                    assert self.refused[-1] in RETRYABLE, answer
                 await asyncio.sleep(0.02)
 
     async def _answer(self, id: object, seen: int) -> Json:
@@ -101,6 +105,11 @@ class Chatter:
                         return frame
                 assert self._wire.closed is None
                 await self._wire.news()
+
+    async def be_connected(self) -> None:
+        """Come back if the connection was lost."""
+        if self._wire is None or self._wire.closed is not None:
+            await self.reconnect()
 
     async def reconnect(self) -> None:
         self.collect()

@@ -4,6 +4,7 @@ Test modules take the fixtures in with `pytest_plugins = ["tests.support.nats_se
 
 nats_server     one server for the whole run; never harm it
 frail_server    a server of the test's own: kill it, pause it, restart it on the same port and store
+nats_cluster    three servers of the test's own, each log on all of them (`nats_cluster.py`)
 subjects        `Subjects` with a prefix of the test's own, so that streams are its own, too
 """
 
@@ -27,14 +28,14 @@ TOKEN = "tests-only"
 _prefixes = count(1)
 
 _CONFIGURATION = """
-server_name: tests
+server_name: {name}
 listen: "127.0.0.1:{port}"
 ports_file_dir: "{folder}"
 logfile: "{folder}/log"
 authorization {{ token: "{token}" }}
 """
 _JETSTREAM = """
-jetstream {{ store_dir: "{folder}/store", sync_interval: "200ms" }}
+jetstream {{ store_dir: "{folder}/store", sync_interval: "{sync}" }}
 """
 
 
@@ -48,13 +49,24 @@ def binary() -> str:
 
 
 class NatsServer:
-    """One server process; its port and its store survive restarts."""
+    """One server process; its port and its store survive restarts. `more`: further settings."""
 
     token = TOKEN
 
-    def __init__(self, folder: Path, jetstream: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jetstream: bool = True,
+        *,
+        name: str = "tests",
+        sync: str = "200ms",
+        more: str = "",
+    ) -> None:
+        self.name = name
+        self.store = folder / "store"
         self._folder = folder
         self._jetstream = jetstream
+        self._sync, self._more = sync, more
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,9 +87,10 @@ class NatsServer:
         """Return when it listens."""
         configuration = self._folder / "nats.conf"
         template = _CONFIGURATION + (_JETSTREAM if self._jetstream else "")
-        configuration.write_text(
-            template.format(port=self._port, folder=self._folder, token=self.token)
+        text = template.format(
+            name=self.name, port=self._port, folder=self._folder, token=self.token, sync=self._sync
         )
+        configuration.write_text(text + self._more)
         command = [binary(), "-c", str(configuration)]
         self._process = subprocess.Popen(command, preexec_fn=die_with_parent)
         ports = self._folder / f"nats-server_{self.pid}.ports"
@@ -90,9 +103,20 @@ class NatsServer:
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM: it writes its store out, and ends."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        self.signal(how)
         assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        self._process.wait(START_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def restart(self) -> None:
         self.kill()
@@ -100,16 +124,14 @@ class NatsServer:
 
     def pause(self) -> None:
         """Sockets stay open, nothing answers. Returns when the last of its threads stands still."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
         deadline = time.monotonic() + START_S
         while not all(_stopped(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir()):
             assert time.monotonic() < deadline, "the server does not stop"
             time.sleep(0.001)
 
     def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def close(self) -> None:
         if self._process is not None:
