@@ -1,6 +1,8 @@
 """The JSON of events: their fields, and `prev` put into frames that exist already."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,17 @@ def test_history_holds_events_as_they_are() -> None:
 def test_prev_is_put_into_a_ready_frame() -> None:
     event = event_frame("a.b", "lobby", 58, 2, data={"end": "}"})
     assert json.loads(with_prev(event, 55)) == {**json.loads(event), "prev": 55}
+
+
+def test_a_short_event_takes_little_memory() -> None:
+    """Measured in a process of its own, as what orjson over-allocates is seen by nobody else."""
+    program = (
+        "from roomful_protocol.codecs.events import event_frame\n"
+        "def resident():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "before = resident()\n"
+        "kept = [event_frame('a.b', 'lobby', seq, 1, data='hi') for seq in range(20_000)]\n"
+        "print((resident() - before) // len(kept))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(ran.stdout) < 400
