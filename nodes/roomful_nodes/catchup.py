@@ -1,6 +1,5 @@
 """A member that is behind is told the past at its own pace, until it is where the room is."""
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -49,8 +48,7 @@ class CatchUp:
                 pause = BACKOFF_S[0]
             else:
                 # The owner is away, or does not know yet what this node has heard of.
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, BACKOFF_S[1])
+                pause = await self._feed.backed_off(pause)
 
     def _arrived(self) -> bool:
         if self._feed.epoch != self._epoch:

@@ -6,6 +6,7 @@ is told anything out of order meanwhile. A member is served live from exactly wh
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +28,8 @@ from roomful_rooms.tasks import Tasks
 
 PATIENCE_S: Final = 0.05
 """What is known to exist may still be on its way: so long it is waited for."""
-BACKOFF_S: Final = (0.05, 5.0)
+BACKOFF_S: Final = (0.05, 1.0)
+"""An owner that has denied what is missing is asked again after so long: at first, at most."""
 CHUNK: Final = 256
 CHUNK_BYTES: Final = 64 * 1024
 """A member is attached at once if it has missed no more than this; else it catches up first."""
@@ -66,6 +68,7 @@ class Feed:
         self._held: list[_Held] = []
         self._waiting: asyncio.TimerHandle | None = None
         self._repair: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
         self._closed = False
 
     @property
@@ -88,6 +91,7 @@ class Feed:
             # Not skipped: the block after it shows a hole, which is read from the owner.
             log.exception("feed.unreadable", room=self.room, position=record.position)
             return
+        self._tell_news()
         self.begin(heard.epoch, heard.first - 1)
         self._pass_on(self._chain.hear(heard))
         if self._chain.broken:
@@ -98,6 +102,7 @@ class Feed:
         if live.frame:
             self._fanout.push(0, live.frame, live.audience)
         elif self.epoch is not None and live.head > self.head:
+            self._tell_news()
             self._expect(live.head)
 
     def check(self) -> None:
@@ -169,10 +174,23 @@ class Feed:
                     pause = BACKOFF_S[0]
                     continue
                 # The owner is away, or does not know yet what others have heard of.
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, BACKOFF_S[1])
+                pause = await self.backed_off(pause)
         finally:
             self._repair = None
+
+    def _tell_news(self) -> None:
+        """Wake whoever waits for the owner: it lives."""
+        self._news.set()
+        self._news.clear()
+
+    async def backed_off(self, pause: float) -> float:
+        """Wait for `pause` seconds, less if the owner is heard of. How long to wait next time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._news.wait()
+                # In a flood there is news all the time.
+                await asyncio.sleep(BACKOFF_S[0])
+        return min(2 * pause, BACKOFF_S[1])
 
     async def _read_on(self) -> None:
         """Read once what comes after the head. Raises Refused."""

@@ -176,7 +176,7 @@ class RoomActor:
         """Handle `command` now or when its turn comes; `answered` is called exactly once."""
         if self.stopping:
             answered(MOVED)
-        elif self._waiting:
+        elif self._waiting and not (self._room and isinstance(command.ask, Read)):
             if len(self._mailbox) >= self._limits.mailbox:
                 answered(Denied(Code.BUSY.slug, MAILBOX_FULL, RETRY_MS))
             else:
@@ -199,7 +199,7 @@ class RoomActor:
     def _handle(self, command: Command, answered: Answered) -> None:
         self.last_used = self._clock.monotonic()
         if isinstance(command.ask, Read):
-            # Answered at once: memory and pages hold only what is committed.
+            # Out of turn, and even if the mailbox is full: all that is here is committed.
             give(answered, self.journal.recent.read(command.ask))
             return
         ready = listing(self.journal) if isinstance(command.ask, Who) else self._verdict(command)

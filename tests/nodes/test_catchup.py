@@ -1,10 +1,12 @@
 """Members that cannot keep up, or were away for long."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.rooms import World, turns, until, world
+from tests.support.rooms import Client, World, turns, until, world
 from tests.support.sockets import check_chain
+from tests.support.virtual_time import virtual
 
 from roomful_nodes import feed as feed_module
 from roomful_nodes import outbox as outbox_module
@@ -133,3 +135,32 @@ async def test_a_socket_that_ends_while_catching_up_is_left_alone(here: World) -
     here.room.say("live")
     await turns(20)
     assert len(ann.transport.written) == written
+
+
+@virtual
+async def test_who_waits_for_a_busy_owner_goes_on_when_the_room_is_heard() -> None:
+    async with world() as here:
+        ann = await _refused_for_long(here)
+        here.room.say("news")
+        await until(lambda: ann.seqs[-1:] == [301], within_s=0.1)
+        check_chain(ann.frames, 0)
+
+
+@virtual
+async def test_who_waits_for_a_busy_owner_asks_every_second_at_least() -> None:
+    async with world() as here:
+        ann = await _refused_for_long(here)
+        await until(lambda: ann.seqs[-1:] == [300], within_s=1.1)
+
+
+async def _refused_for_long(here: World) -> Client:
+    """A member on its way through the past, whose questions have been refused for a minute."""
+    for _ in range(300):
+        here.room.say("x" * 2000)
+    ann = here.client("ann")
+    ann.join(Since(after=0))
+    here.room.denials = [Denied("busy", "Too much to do.")] * 1000
+    await asyncio.sleep(60)
+    assert 10 < len(here.room.denials) < 950
+    here.room.denials.clear()
+    return ann

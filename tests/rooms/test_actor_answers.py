@@ -157,6 +157,7 @@ async def test_a_full_mailbox_turns_commands_away() -> None:
         refused = ann.say("one too many", "do.say")
         assert refused.denied.code == Code.BUSY.slug
         assert refused.denied.retry_after_ms
+        assert ann.read().entries.head == 1, "the past waits for nobody"
         await waiting[-1].answered()
         assert slow.accepted
         assert w.said() == [1, 1, 0, 1, 2]
