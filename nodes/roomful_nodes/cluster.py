@@ -6,12 +6,13 @@ which every node changes as it sees fit (`placement`); and what is known of both
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import structlog
 
 from roomful_nodes.placement import Placement
 from roomful_nodes.registration import Registration
-from roomful_nodes.view import TABLE, NodeInfo, View, key_of
+from roomful_nodes.view import DRAINING, TABLE, UP, NodeInfo, View, key_of
 from roomful_protocol.ids import NodeId, RoomName
 from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Directory, Following, Unavailable
@@ -19,7 +20,10 @@ from roomful_rooms.host import RoomHost
 from roomful_rooms.ownership import Table
 from roomful_rooms.tasks import Tasks
 
-RESYNC_S = 10.0
+RETURNS_PER_S: Final = 200.0
+"""Clients sent away by draining nodes that each other node takes in, a second: one that has nothing
+else to do takes in some 1000."""
+RESYNC_S: Final = 10.0
 """Changes may be missed around a reconnect: everything is read again so often, in seconds."""
 
 log = structlog.get_logger()
@@ -87,6 +91,14 @@ class Cluster:
         """Whether every partition has a living owner."""
         return self._view.settled
 
+    def pace(self) -> float:
+        """How many clients a second this node may send away: its share, among those that drain, of
+        what the others take in. Where there is no other, its successor will have to take them."""
+        others = [node for node in self.nodes.values() if node.id != self.me.id]
+        takers = sum(node.state == UP for node in others) or 1
+        leavers = 1 + sum(node.state == DRAINING for node in others)
+        return RETURNS_PER_S * takers / leavers
+
     def _heard(self, key: str) -> None:
         if key == TABLE:
             self._placement.assign()
@@ -130,7 +142,7 @@ class Cluster:
 
         Takes as long as it takes: the caller sets a limit. Raises Unavailable and Conflict.
         """
-        await self._registration.tell("draining")
+        await self._registration.tell(DRAINING)
         await self._placement.emptied()
 
     async def stop(self) -> None:

@@ -9,10 +9,11 @@ import structlog
 from roomful_nodes.auth import Authenticator, Identity, Secrets
 from roomful_nodes.bus import Bus
 from roomful_nodes.conversation import Conversation
+from roomful_nodes.departure import Departure
 from roomful_nodes.handshake import read_query
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import CLOSE_S, Outbox
+from roomful_nodes.outbox import Outbox
 from roomful_nodes.services import Asks, Services
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
@@ -20,7 +21,6 @@ from roomful_nodes.settings import NodeSettings
 from roomful_nodes.targets import Targets
 from roomful_protocol import frames
 from roomful_protocol.errors import (
-    DRAIN,
     KICKED,
     OVERLOADED,
     UNAUTHORIZED,
@@ -40,14 +40,13 @@ BEATS: Final = 4
 """Signs of life are looked at so often per heartbeat."""
 SLICE: Final = 200
 """Sockets looked at in one turn of the loop."""
-DRAIN_STEPS: Final = 100
-DRAIN_STEP_S: Final = 0.05
 
 log = structlog.get_logger()
 
 
 class Gateway:
-    """A node's sockets and their sessions. `others` tells how many other nodes live."""
+    """A node's sockets and their sessions. `others` tells how many other nodes live, `pace` how
+    many clients a second may be sent to them."""
 
     def __init__(
         self,
@@ -65,6 +64,7 @@ class Gateway:
         tasks: Tasks,
         metrics: Metrics,
         others: Callable[[], int],
+        pace: Callable[[], float],
     ) -> None:
         self.sessions = Sessions(
             node, Secrets(key), bus=bus, subjects=subjects, new_id=new_id, loop=loop, tasks=tasks,
@@ -83,8 +83,7 @@ class Gateway:
         )  # fmt: skip
         self._settings = settings
         self._lines: set[Conversation] = set()
-        self._empty = asyncio.Event()
-        self.draining = False
+        self.departure = Departure(self._lines, pace=pace, clock=clock)
 
     def __len__(self) -> int:
         """How many sockets are open."""
@@ -101,30 +100,14 @@ class Gateway:
         """Ask silent clients for signs of life, and give up those who give none."""
         self._services.tasks.start(self._watch_hearts(), "heartbeat")
 
-    async def drain(self, window_s: float) -> None:
-        """Let nobody in, and ask all to leave within `window_s`; returns when they have left."""
-        self.draining = True
-        leaving = list(self._lines)
-        log.info("gateway.draining", connections=len(leaving))
-        step = -(-len(leaving) // DRAIN_STEPS) or 1
-        pause_s = min(window_s / DRAIN_STEPS, DRAIN_STEP_S)
-        for start in range(0, len(leaving), step):
-            for line in leaving[start : start + step]:
-                line.end(DRAIN, delay_ms=(0, int(window_s * 1000)))
-            await asyncio.sleep(pause_s)
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                while self._lines:
-                    self._empty.clear()
-                    await self._empty.wait()
-        except TimeoutError:
-            log.warning("gateway.not_drained", connections=len(self._lines))
+    @property
+    def draining(self) -> bool:
+        """Whether clients are asked to leave: nobody is let in any more."""
+        return self.departure.begun
 
     async def close(self) -> None:
         """Forget what is left, without a word to the rooms: sessions may go on elsewhere."""
-        self.draining = True
-        for line in list(self._lines):
-            line.end(DRAIN)
+        self.departure.hurry()
         await self.sessions.close()
         await self._targets.close()
 
@@ -196,8 +179,7 @@ class Gateway:
         conversation.closed()
         self._lines.discard(conversation)
         self._services.metrics.connections.set(len(self._lines))
-        if not self._lines:
-            self._empty.set()
+        self.departure.gone()
         session = conversation.session
         reason = "dropped" if close is None else close.slug
         log.debug("session.closed", session=session.id, user=session.user, reason=reason)

@@ -76,6 +76,7 @@ class Node:
             self.id, settings, key, asks=self._router, hub=self._hub, bus=seams.bus,
             subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop, tasks=tasks,
             metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
+            pace=self._cluster.pace,
         )  # fmt: skip
         self._probe = Probe(
             self.id, seams.bus, subjects, clock=clock, nodes=lambda: self._cluster.nodes,
@@ -103,7 +104,7 @@ class Node:
         self.operator.draining = True
         log.info("node.draining", node=self.id, sessions=self._load()[1], window_s=window_s)
         await _step("hand over", self._cluster.drain())
-        await self.gateway.drain(window_s)
+        await self.gateway.departure.run(window_s)
 
     async def stop(self, hang_up: Callable[[], Awaitable[None]] | None = None) -> None:
         """Leave in good order, whatever goes wrong in it. `hang_up` closes what sockets there are,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from roomful_nodes.view import TABLE, View
+from roomful_nodes.view import TABLE, UP, View
 from roomful_protocol.ids import NodeId
 from roomful_rooms.directory import Conflict, Directory, Item, Unavailable
 from roomful_rooms.host import RoomHost
@@ -71,7 +71,7 @@ class Placement:
         """Wait until this node owns nothing, if there is another that may be given it."""
         self._emptied.clear()
         self.assign()
-        if any(node.state == "up" for node in self._view.nodes.values()):
+        if any(node.state == UP for node in self._view.nodes.values()):
             await self._emptied.wait()
 
     async def _place(self) -> bool:
@@ -79,7 +79,7 @@ class Placement:
         if not self._held():
             return False
         nodes, table = self._view.nodes, self._view.table
-        candidates = [id for id, node in nodes.items() if node.state == "up"]
+        candidates = [id for id, node in nodes.items() if node.state == UP]
         todo = plan(table, self._me, nodes, candidates)
         if todo.claim:
             await self._write(table.given(todo.claim, self._me))

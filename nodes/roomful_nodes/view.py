@@ -13,19 +13,23 @@ from roomful_rooms.ownership import Table
 
 TABLE: Final = "table"
 NODES: Final = "node."
+UP: Final = "up"
+DRAINING: Final = "draining"
+DRAINED: Final = "drained"
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """What the others know of a node; `started_ms` since 1970."""
+    """What the others know of a node; `started_ms` since 1970. `state`: up, draining (it gives its
+    rooms and clients away) or drained (it has none, and gets none)."""
 
     id: NodeId
     address: str
     version: str
     started_ms: int
-    state: str = "up"
+    state: str = UP
     rooms: int = 0
     sessions: int = 0
 

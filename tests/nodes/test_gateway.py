@@ -321,12 +321,12 @@ async def test_an_operator_can_put_a_session_out(node: MemoryNode) -> None:
 async def test_draining_asks_all_to_come_back_elsewhere(http: aiohttp.ClientSession) -> None:
     async with MemoryCluster().node(grace_s=5) as node:
         wires = [await Wire.open(node.url, room="lobby") for _ in range(5)]
-        await node.gateway.drain(0.5)
+        await node.gateway.departure.run(0.5)
         assert len(node.gateway) == 0
         for wire in wires:
             assert await wire.until_closed() == 1012
             bye = wire.frames[-1]["data"]
-            assert (bye["code"], bye["delay_ms"], bye["resume"]) == ("drain", [0, 500], True)
+            assert (bye["code"], bye["delay_ms"], bye["resume"]) == ("drain", [0, 200], True)
             assert node.gateway.sessions.get(wire.hello["session"]) is not None
             await wire.close()
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
