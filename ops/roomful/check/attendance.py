@@ -1,0 +1,196 @@
+"""Rules of presence: who is told to be there is there, and nobody leaves who came back in time.
+
+Members are a fold of the log from its beginning: where that is forgotten, nothing can be said.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from roomful.check.evidence import Evidence, Violation
+from roomful.check.history import (
+    Event,
+    History,
+    Joined,
+    Leaving,
+    Left,
+    Listed,
+    Lost,
+    Opened,
+)  # fmt: skip
+from roomful_protocol.ids import NodeId, RoomName, SessionId
+
+
+def folded(evidence: Evidence) -> Iterator[Violation]:
+    """Nobody comes who is there or goes who is not, and every count is right."""
+    for log in evidence.logs.values():
+        if log.oldest > 1:
+            continue
+        here: frozenset[SessionId] = frozenset()
+        counts = {block.last: block.count for block in log.blocks}
+        for entry in log.entries:
+            content = entry.content
+            if content.type == "presence":
+                at = f"{log.room}: at seq {entry.seq},"
+                for session in sorted(content.joined & here):
+                    said = f"{at} {evidence.owner(session)} joins, and is there already."
+                    yield Violation("presence", said)
+                for session in sorted(content.left - here - content.joined):
+                    said = f"{at} {evidence.owner(session)} leaves, and is not there."
+                    yield Violation("presence", said)
+                here = (here | content.joined) - content.left
+                if content.count != len(here):
+                    said = f"{at} {content.count} members are told, and {len(here)} are there."
+                    yield Violation("presence", said)
+            if counts.get(entry.seq, len(here)) != len(here):
+                said = f"the block counts {counts[entry.seq]} members, and {len(here)} are there."
+                yield Violation("presence", f"{log.room}: at seq {entry.seq}, {said}")
+
+
+def listed(evidence: Evidence) -> Iterator[Violation]:
+    """Whoever asks who is there is told what the log says, and finds itself there on joining."""
+    for history in evidence.histories:
+        for event in history.events:
+            if not isinstance(event, Joined | Listed) or event.room not in evidence.logs:
+                continue
+            if evidence.logs[event.room].oldest > 1:
+                continue
+            here = evidence.attendance[event.room].at(event.seq)
+            wrong = sorted(event.members ^ here if event.count == len(event.members) else ())
+            if wrong or event.count != len(here):
+                who = ", ".join(
+                    f"{evidence.owner(s)} is {'' if s in here else 'not '}there" for s in wrong[:3]
+                )
+                said = f"{history.client} was told {event.count} members at seq {event.seq}"
+                said = f"{event.room}: {said}; the log has {len(here)}. {who}"
+                yield Violation("presence", said.strip())
+
+
+@dataclass(slots=True)
+class _Stay:
+    """One session's time in a room between two joins of its client: from seq `after` until `until`.
+
+    `excused`: something happened in between after which it may be told to have left.
+    """
+
+    client: str
+    session: SessionId
+    after: int
+    began: float
+    until: int | None = None
+    excused: bool = False
+    lost_at: float | None = None
+    nodes: list[tuple[NodeId, float]] = field(default_factory=list)
+
+
+def grace(evidence: Evidence) -> Iterator[Violation]:
+    """A session that stays, or comes back within its grace, is never told to have left."""
+    stays = _stays(evidence)
+    for log in evidence.logs.values():
+        for entry in log.entries:
+            for session in sorted(entry.content.left):
+                for stay in stays.get((log.room, session), ()):
+                    inside = stay.after < entry.seq and (
+                        stay.until is None or entry.seq <= stay.until
+                    )
+                    if inside and not stay.excused:
+                        said = f"{log.room}: {stay.client} ({session}) is told to have left"
+                        said = f"{said} at seq {entry.seq}, though it was there or back in time."
+                        yield Violation("grace", said)
+
+
+def _stays(evidence: Evidence) -> dict[tuple[RoomName, SessionId], list[_Stay]]:
+    found: dict[tuple[RoomName, SessionId], list[_Stay]] = {}
+    for history in evidence.histories:
+        for room in evidence.logs:
+            for stay in _stays_in(evidence, history, room):
+                found.setdefault((room, stay.session), []).append(stay)
+    return found
+
+
+def _stays_in(evidence: Evidence, history: History, room: RoomName) -> list[_Stay]:
+    long_s = evidence.bounds.grace_s - evidence.bounds.margin_s
+    stays: list[_Stay] = []
+    # The newest stay of each session that this client has had; it has one session at a time.
+    newest: dict[SessionId, _Stay] = {}
+    session, node = "", ""
+    for event in history.events:
+        match event:
+            case Opened(node, session, at=at):
+                if session in newest:
+                    newest[session].nodes.append((node, at))
+            case Joined(joined_room, seq=seq, at=at) if joined_room == room:
+                before = newest.get(session)
+                if before is not None:
+                    _end(evidence, before, at, long_s)
+                    before.until = seq
+                stay = newest[session] = _Stay(history.client, session, seq, at)
+                stay.nodes.append((node, at))
+                stays.append(stay)
+            case Lost(at, parted=parted) if session in newest:
+                stay = newest[session]
+                stay.lost_at = at if stay.lost_at is None else stay.lost_at
+                stay.excused |= parted
+            case Leaving(left_room) if left_room == room and session in newest:
+                newest[session].excused = True
+            case _:
+                pass
+    for stay in newest.values():
+        _end(evidence, stay, evidence.bounds.ended_at, long_s)
+    return stays
+
+
+def _end(evidence: Evidence, stay: _Stay, at: float, long_s: float) -> None:
+    """It lasted until `at`: was the client away for long, or its node in trouble for long?"""
+    stay.excused |= stay.lost_at is not None and at - stay.lost_at >= long_s
+    for trouble in evidence.troubles:
+        since, until = max(trouble.since, stay.began), min(trouble.until, at)
+        on_it = trouble.node is None or any(node == trouble.node for node, _ in stay.nodes)
+        stay.excused |= on_it and until - since >= long_s
+
+
+def present(evidence: Evidence) -> Iterator[Violation]:
+    """In the end everybody is a member who is connected and has joined, and nobody else."""
+    due = evidence.bounds.ended_at - evidence.bounds.gone_s
+    for room, log in evidence.logs.items():
+        if log.oldest > 1:
+            continue
+        here = evidence.attendance[room].last
+        expected: dict[SessionId, str] = {}
+        unsure: set[SessionId] = set()
+        for history in evidence.histories:
+            session, lost_at = _end_of(history.events, room)
+            if session is not None and lost_at is None:
+                expected[session] = history.client
+            if any(isinstance(event, Lost) and event.at > due for event in history.events):
+                unsure |= evidence.sessions[history.client]
+        for session in sorted(expected.keys() - here):
+            said = f"{room}: {expected[session]} ({session}) is there, and not among the members"
+            yield Violation("present", f"{said}.")
+        for session in sorted(here - expected.keys() - unsure):
+            said = f"{room}: {evidence.owner(session)} is among the members, and is not there"
+            yield Violation("present", f"{said}.")
+
+
+def _end_of(events: Sequence[Event], room: RoomName) -> tuple[SessionId | None, float | None]:
+    """The session by which a client is in `room` in the end, and when it was lost, if it was."""
+    session: SessionId | None = None
+    member: SessionId | None = None
+    lost_at: float | None = None
+    for event in events:
+        match event:
+            case Opened(session=session):
+                # Until it joins again, the new connection is in no room.
+                pass
+            case Joined(joined_room) if joined_room == room:
+                member, lost_at = session, None
+            case Left(left_room) if left_room == room:
+                member = None
+            case Lost(at, parted=parted):
+                lost_at = at if lost_at is None else lost_at
+                member = None if parted else member
+            case _:
+                pass
+    return member, lost_at
+
+
+RULES = (folded, listed, grace, present)
