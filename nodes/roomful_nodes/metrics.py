@@ -50,6 +50,7 @@ class Metrics:
         self.loop_lag_seconds = histogram(
             "loop_lag_seconds", "How late the event loop ran a timer."
         )
+        self.loop_stalls = counter("loop_stalls", "Times the event loop stood still for a second.")
 
 
 def _gauge(registry: CollectorRegistry) -> Callable[[str, str], Gauge]:

@@ -13,6 +13,7 @@ from roomful_nodes.http_api import add_routes
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams, cluster_key
 from roomful_nodes.settings import NodeSettings
+from roomful_nodes.watchdog import Watchdog
 from roomful_rooms.kinds import Kinds
 
 BACKLOG: Final = 4096
@@ -36,6 +37,7 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
         await node.start()
         entrance.watch()
         node.tasks.start(measure_loop_lag(node.metrics.loop_lag_seconds), "loop lag")
+        node.tasks.start(Watchdog(node.metrics.loop_stalls.inc).run(), "watchdog")
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG).start()
         node.listening = runner.addresses[0][:2]
