@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "jwt": r"roomful_nodes\.auth",
     "pydantic": r"roomful\.(config|flags|sources)",
     "pydantic_settings": r"roomful\.(config|flags|sources)",
-    "typer": r"roomful\.(cli|flags|look|tables|tail)",
+    "typer": r"roomful\.(cli|drain|flags|look|tables|tail)",
     "rich": r"roomful\.tables",
     "uvloop": r"roomful\.cli",
 }

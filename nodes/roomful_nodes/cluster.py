@@ -6,16 +6,18 @@ which every node changes as it sees fit (`placement`); and what is known of both
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Final
 
 import structlog
 
 from roomful_nodes.placement import Placement
 from roomful_nodes.registration import Registration
-from roomful_nodes.view import DRAINING, TABLE, UP, NodeInfo, View, key_of
+from roomful_nodes.view import DRAINING, TABLE, UP, DrainOrder, NodeInfo, View, key_of, order_of
+from roomful_protocol.codecs.values import pack
 from roomful_protocol.ids import NodeId, RoomName
 from roomful_rooms.clock import Clock
-from roomful_rooms.directory import Conflict, Directory, Following, Unavailable
+from roomful_rooms.directory import Conflict, Directory, Following, Item, Unavailable
 from roomful_rooms.host import RoomHost
 from roomful_rooms.ownership import Table
 from roomful_rooms.tasks import Tasks
@@ -23,6 +25,8 @@ from roomful_rooms.tasks import Tasks
 RETURNS_PER_S: Final = 200.0
 """Clients sent away by draining nodes that each other node takes in, a second: one that has nothing
 else to do takes in some 1000."""
+ORDER_S: Final = 60
+"""An order to drain that is not carried out within so many seconds is forgotten."""
 RESYNC_S: Final = 10.0
 """Changes may be missed around a reconnect: everything is read again so often, in seconds."""
 
@@ -33,7 +37,8 @@ class Cluster:
     """Keeps this node registered, watches the others, and moves partitions to where they belong.
 
     `changed` is called after each change of the view, `returned` when this node is back after it
-    was taken for dead. `load` tells (rooms, sessions) for others to see.
+    was taken for dead, `ordered` with the window (seconds; None: the usual one) when this node is
+    to drain. `counted` brings what others are told of this node up to date.
     """
 
     def __init__(
@@ -45,14 +50,16 @@ class Cluster:
         clock: Clock,
         tasks: Tasks,
         lease_s: int,
-        load: Callable[[], tuple[int, int]],
+        counted: Callable[[NodeInfo], NodeInfo],
         changed: Callable[[], None] = lambda: None,
         returned: Callable[[], None] = lambda: None,
+        ordered: Callable[[float | None], None] = lambda _window_s: None,
     ) -> None:
-        self._directory, self._tasks, self._changed = directory, tasks, changed
+        self._directory, self._tasks = directory, tasks
+        self._changed, self._ordered = changed, ordered
         self._view = View(me.id, self._heard)
         self._registration = Registration(
-            me, directory, self._view, clock=clock, lease_s=lease_s, load=load,
+            me, directory, self._view, clock=clock, lease_s=lease_s, counted=counted,
             suspend=host.suspend, returned=returned,
         )  # fmt: skip
         self._placement = Placement(
@@ -94,14 +101,26 @@ class Cluster:
     def pace(self) -> float:
         """How many clients a second this node may send away: its share, among those that drain, of
         what the others take in. Where there is no other, its successor will have to take them."""
-        others = [node for node in self.nodes.values() if node.id != self.me.id]
-        takers = sum(node.state == UP for node in others) or 1
-        leavers = 1 + sum(node.state == DRAINING for node in others)
-        return RETURNS_PER_S * takers / leavers
+        leavers = {self.me.id} | {id for id, node in self.nodes.items() if node.state == DRAINING}
+        return RETURNS_PER_S * (self.takers or 1) / len(leavers)
+
+    @property
+    def owned(self) -> int:
+        """How many partitions this node owns."""
+        return len(self.table.owned_by(self.me.id))
+
+    @property
+    def takers(self) -> int:
+        """How many other nodes may be given partitions and clients."""
+        return sum(node.state == UP and id != self.me.id for id, node in self.nodes.items())
 
     def _heard(self, key: str) -> None:
         if key == TABLE:
             self._placement.assign()
+        elif key == order_of(self.me.id):
+            order = self._view.orders.get(self.me.id)
+            if order is not None and order.started_ms == self.me.started_ms:
+                self._ordered(order.window_s)
         self._placement.look()
         self._changed()
 
@@ -137,13 +156,20 @@ class Cluster:
         except (Conflict, Unavailable) as problem:
             log.warning("node.not_buried", vanished=node, reason=str(problem))
 
-    async def drain(self) -> None:
-        """Hand all partitions to others, if there are any; the node stays until `stop`.
+    async def tell(self, state: str, left_s: float | None = None) -> None:
+        """Have the others know that this node is in `state` (for `left_s` seconds more, it thinks).
+        One that is not up is given no partitions, and hands over those that it has.
 
-        Takes as long as it takes: the caller sets a limit. Raises Unavailable and Conflict.
+        Raises Unavailable and Conflict; then the next renewal says it.
         """
-        await self._registration.tell(DRAINING)
-        await self._placement.emptied()
+        await self._registration.tell(state, left_s)
+
+    async def order_drain(self, node: NodeInfo, window_s: float | None) -> None:
+        """Have another node (or this one) drain. Raises Unavailable, and Conflict if somebody else
+        orders the same at this moment."""
+        key, order = order_of(node.id), pack(astuple(DrainOrder(node.started_ms, window_s)))
+        revision = await self._directory.put(key, order, self._view.revision(key), ttl_s=ORDER_S)
+        self._view.hear(Item(key, order, revision))
 
     async def stop(self) -> None:
         """Leave the cluster: others need not wait for the lease to expire."""

@@ -43,10 +43,18 @@ class Departure:
         self._deadline = 0.0
         self._empty = asyncio.Event()
 
+    def __len__(self) -> int:
+        """How many clients are here."""
+        return len(self._lines)
+
     @property
     def left_s(self) -> float:
         """In how many seconds all will have been asked to leave, if the pace stays as it is."""
         return self._needed(sum(line.outbox.open for line in self._lines))
+
+    def needed_s(self, window_s: float) -> float:
+        """How many seconds it would take from now on, with that window."""
+        return max(window_s, len(self._lines) / self._pace())
 
     def _needed(self, lines: int) -> float:
         """Seconds for so many lines: what is left of the window, or more if the pace asks it."""

@@ -2,6 +2,7 @@
 
     GET  /healthz  /readyz                     open
     GET  /metrics  /api/nodes  /api/rooms      for operators (`access`)
+    POST /api/nodes/{node}/drain               {"window_s"?}
     GET  /api/rooms/{room}/members
     GET  /api/rooms/{room}/events?before=&after=&limit=
     POST /api/rooms/{room}/messages            {"type", "data", "user"?, "id"?} -> ack
@@ -45,6 +46,8 @@ from roomful_protocol.messages import (
 )
 from roomful_rooms.log import Unavailable
 
+DAY_S: Final = 86_400
+
 _STATUS: Final = {
     Code.BAD_FRAME: 400,
     Code.BAD_TYPE: 400,
@@ -78,6 +81,7 @@ def add_routes(
     for method, path, handler in (
         ("GET", "/metrics", exposition(registry)),
         ("GET", "/api/nodes", api.nodes),
+        ("POST", "/api/nodes/{node}/drain", api.drain),
         ("GET", "/api/rooms", api.rooms),
         ("GET", "/api/rooms/{room}/members", api.members),
         ("GET", "/api/rooms/{room}/events", api.events),
@@ -120,6 +124,11 @@ class _Api:
 
     async def nodes(self, _: web.Request) -> web.Response:
         return json_response({"nodes": [asdict(node) for node in await self._operations.nodes()]})
+
+    async def drain(self, request: web.Request) -> web.Response:
+        node, window_s = request.match_info["node"], _window_s(await self._body(request))
+        await self._operations.drain(node, window_s)
+        return json_response({"node": node, "window_s": window_s}, status=202)
 
     async def rooms(self, request: web.Request) -> web.Response:
         match = request.query.get("match", "*")
@@ -169,20 +178,42 @@ class _Api:
 
     async def _message(self, request: web.Request) -> tuple[frames.Send, str]:
         """The body, read as a client's frame would be, and in whose name it is said."""
+        raw = await self._body(request)
+        frame = JSON.decode(raw)
+        if not isinstance(frame, frames.Send):
+            raise Refused(Code.BAD_TYPE, "Only messages of the application: a type with a dot.")
+        return frame, checked_user(loads(raw).get("user", "operator"))
+
+    async def _body(self, request: web.Request) -> bytes:
         # A page of another origin can post a form or text to us, but not this type.
         if request.content_type != "application/json":
             raise Refused(Code.BAD_FRAME, "Send JSON with content-type: application/json.")
         raw = await request.read()
         if len(raw) > self._message_bytes:
             raise Refused(Code.TOO_BIG, f"A message has at most {self._message_bytes} bytes.")
-        frame = JSON.decode(raw)
-        if not isinstance(frame, frames.Send):
-            raise Refused(Code.BAD_TYPE, "Only messages of the application: a type with a dot.")
-        return frame, checked_user(loads(raw).get("user", "operator"))
+        return raw
 
 
 def _room(request: web.Request) -> RoomName:
     return checked_room(request.match_info["room"])
+
+
+def _window_s(body: bytes) -> float | None:
+    """The window of a drain; None if it is left to the node."""
+    try:
+        given = loads(body or b"{}")
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise Refused(Code.BAD_FRAME, "Send a JSON object, or nothing.")
+    window_s = given.get("window_s")
+    if window_s is None:
+        return None
+    if isinstance(window_s, bool) or not isinstance(window_s, int | float):
+        raise Refused(Code.BAD_DATA, "window_s must be a number of seconds.")
+    if not 0 <= window_s <= DAY_S:
+        raise Refused(Code.BAD_DATA, f"window_s must be between 0 and {DAY_S}.")
+    return window_s
 
 
 def _reading(request: web.Request) -> Read:

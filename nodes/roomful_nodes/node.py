@@ -5,6 +5,7 @@ What brings clients to it is put on top: `site` over HTTP, simulations without a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from roomful_nodes.cluster import Cluster
+from roomful_nodes.drain import Drain
 from roomful_nodes.gateway import Gateway
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
@@ -52,17 +54,12 @@ class Node:
         self.tasks = tasks = Tasks(self.id)
         self.metrics = metrics = Metrics(CollectorRegistry())
         clock, subjects, loop = seams.clock, seams.subjects, asyncio.get_running_loop()
-        self._host = RoomHost(
-            self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=clock,
-            new_id=seams.new_id, tasks=tasks, live=self._live, wrote=self._wrote,
-            limits=Limits(settings.mailbox, settings.handler_timeout_s),
-            idle_s=settings.idle_s, grace_s=settings.grace_s,
-        )  # fmt: skip
-        address = f"{settings.host}:{settings.port}"
+        self._host = self._room_host(kinds)
         self._cluster = Cluster(
-            NodeInfo(self.id, address, version("roomful"), clock.wall_ms()), seams.directory,
-            self._host, clock=clock, tasks=tasks, lease_s=max(1, round(settings.lease_s)),
-            load=self._load, changed=self._gauge, returned=self._returned,
+            NodeInfo(self.id, settings.address, version("roomful"), clock.wall_ms()),
+            seams.directory, self._host, clock=clock, tasks=tasks,
+            lease_s=max(1, round(settings.lease_s)), counted=self._counted,
+            changed=self._changed, returned=self._returned, ordered=self._ordered,
         )  # fmt: skip
         self._router = Router(
             self.id, self._host, seams.bus, subjects, owner=self._cluster.owner, clock=clock,
@@ -78,13 +75,24 @@ class Node:
             metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
             pace=self._cluster.pace,
         )  # fmt: skip
+        self._drain = Drain(self._cluster, self.gateway.departure, clock=clock, tasks=tasks)
         self._probe = Probe(
             self.id, seams.bus, subjects, clock=clock, nodes=lambda: self._cluster.nodes,
             bury=self._cluster.bury,
         )  # fmt: skip
         self.operator = Operator(
-            self._cluster, self._probe, self._router, seams.log, self._hub.history, seams.new_id
-        )
+            self._cluster, self._probe, self._drain, self._router, seams.log, self._hub.history,
+            seams.new_id,
+        )  # fmt: skip
+
+    def _room_host(self, kinds: Kinds) -> RoomHost:
+        seams, settings = self._seams, self.settings
+        return RoomHost(
+            self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=seams.clock,
+            new_id=seams.new_id, tasks=self.tasks, live=self._live, wrote=self._wrote,
+            limits=Limits(settings.mailbox, settings.handler_timeout_s),
+            idle_s=settings.idle_s, grace_s=settings.grace_s,
+        )  # fmt: skip
 
     async def start(self) -> None:
         """Join the cluster, and take rooms and sessions.
@@ -100,11 +108,9 @@ class Node:
         self.tasks.start(self._watch_bus(), "bus")
 
     async def drain(self, window_s: float) -> None:
-        """Hand the rooms to other nodes, then ask the clients to leave, over `window_s` seconds."""
-        self.operator.draining = True
-        log.info("node.draining", node=self.id, sessions=self._load()[1], window_s=window_s)
-        await _step("hand over", self._cluster.drain())
-        await self.gateway.departure.run(window_s)
+        """Hand the rooms to other nodes, then ask the clients to leave, over `window_s` seconds; if
+        that has begun already, see it through. The node stays, drained, until it is stopped."""
+        await asyncio.shield(self._drain.begin(window_s))
 
     async def stop(self, hang_up: Callable[[], Awaitable[None]] | None = None) -> None:
         """Leave in good order, whatever goes wrong in it. `hang_up` closes what sockets there are,
@@ -147,9 +153,19 @@ class Node:
         self.metrics.entries.inc(len(block.entries))
         self.metrics.append_seconds.observe(seconds)
 
-    def _load(self) -> tuple[int, int]:
+    def _counted(self, info: NodeInfo) -> NodeInfo:
         self._gauge()
-        return self._host.rooms, len(self.gateway.sessions)
+        return replace(
+            info, rooms=self._host.rooms, sessions=len(self.gateway.sessions),
+            connections=len(self.gateway),
+        )  # fmt: skip
+
+    def _changed(self) -> None:
+        self._gauge()
+        self._drain.look()
+
+    def _ordered(self, window_s: float | None) -> None:
+        self._drain.begin(self.settings.drain_window_s if window_s is None else window_s)
 
     def _gauge(self) -> None:
         self.metrics.rooms.set(self._host.rooms)

@@ -12,7 +12,8 @@ from roomful_protocol.messages import Answer, Ask
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node as the cluster sees it; `state` is starting, ready or draining."""
+    """One node as the cluster sees it; `state` is ready, draining or drained, `left_s` the seconds
+    until it is drained, as it thinks."""
 
     id: NodeId
     address: str
@@ -20,6 +21,8 @@ class NodeView:
     partitions: int
     rooms: int
     sessions: int
+    connections: int
+    left_s: float | None
     version: str
     started_ms: int
 
@@ -45,6 +48,11 @@ class Operations(Protocol):
 
     async def nodes(self) -> list[NodeView]:
         """The living nodes. Raises Unavailable."""
+        ...
+
+    async def drain(self, node: NodeId, window_s: float | None) -> None:
+        """Have a node give its rooms and clients to others; None: over its usual window. Returns
+        when it has been told. Raises Refused if no such node lives, and Unavailable."""
         ...
 
     async def rooms(self) -> list[RoomView]:

@@ -3,14 +3,18 @@
 from dataclasses import replace
 
 from roomful_nodes.cluster import Cluster
+from roomful_nodes.drain import Drain
 from roomful_nodes.history import History
 from roomful_nodes.operations import NodeView, RoomView
 from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
+from roomful_nodes.view import UP
 from roomful_protocol.codecs.stored import unpack_block
-from roomful_protocol.ids import PARTITIONS, RoomName, partition_of
+from roomful_protocol.errors import Code, Refused
+from roomful_protocol.ids import PARTITIONS, NodeId, RoomName, partition_of
 from roomful_protocol.messages import Answer, Ask, Read, Say, Sender
 from roomful_rooms.clock import NewId
+from roomful_rooms.directory import Conflict
 from roomful_rooms.log import Log, Record
 
 
@@ -21,19 +25,19 @@ class Operator:
         self,
         cluster: Cluster,
         probe: Probe,
+        drain: Drain,
         router: Router,
         log: Log,
         history: History,
         new_id: NewId,
     ) -> None:
-        self._cluster, self._probe, self._router = cluster, probe, router
+        self._cluster, self._probe, self._drain, self._router = cluster, probe, drain, router
         self._log, self._history, self._new_id = log, history, new_id
-        self.draining = False
 
     def readiness(self) -> list[str]:
         reasons = []
-        if self.draining:
-            reasons.append("This node is draining.")
+        if self._drain.state is not None:
+            reasons.append(f"This node is {self._drain.state}.")
         if not self._cluster.held:
             reasons.append("This node's lease is not certain: the broker does not answer.")
         if not self._cluster.settled:
@@ -48,15 +52,26 @@ class Operator:
             NodeView(
                 id=node.id,
                 address=node.address,
-                state="ready" if node.state == "up" else node.state,
+                state="ready" if node.state == UP else node.state,
                 partitions=owned.count(node.id),
                 rooms=node.rooms,
                 sessions=node.sessions,
+                connections=node.connections,
+                left_s=node.left_s,
                 version=node.version,
                 started_ms=node.started_ms,
             )
             for node in sorted(self._cluster.nodes.values(), key=lambda node: node.started_ms)
         ]
+
+    async def drain(self, node: NodeId, window_s: float | None) -> None:
+        info = self._cluster.nodes.get(node)
+        if info is None:
+            raise Refused(Code.UNKNOWN_TARGET, f"No living node is named {node}.")
+        try:
+            await self._cluster.order_drain(info, window_s)
+        except Conflict:
+            raise Refused(Code.BUSY, f"Somebody else orders {node} to drain, too.") from None
 
     async def rooms(self) -> list[RoomView]:
         records = [

@@ -40,7 +40,6 @@ class Placement:
         self._held, self._resync = held, resync
         self._moving: frozenset[int] = frozenset()
         self._wake = asyncio.Event()
-        self._emptied = asyncio.Event()
 
     def look(self) -> None:
         """Something has changed in the view: see whether there is something to do."""
@@ -51,8 +50,6 @@ class Placement:
         mine = self._view.table.owned_by(self._me)
         # What is being handed over is nobody's to serve until the table says whose it is.
         self._host.assign({p: term for p, term in mine.items() if p not in self._moving})
-        if not mine:
-            self._emptied.set()
 
     async def keep(self) -> None:
         """Take and hand over, until cancelled."""
@@ -66,13 +63,6 @@ class Placement:
                 await self._resync()
             if not again:
                 await self._wake.wait()
-
-    async def emptied(self) -> None:
-        """Wait until this node owns nothing, if there is another that may be given it."""
-        self._emptied.clear()
-        self.assign()
-        if any(node.state == UP for node in self._view.nodes.values()):
-            await self._emptied.wait()
 
     async def _place(self) -> bool:
         """Take and hand over what the plan says; True if there is more to do."""

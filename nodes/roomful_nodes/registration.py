@@ -23,8 +23,8 @@ log = structlog.get_logger()
 
 class Registration:
     """`me` is what the others are told of this node. `suspend` is called when the lease becomes
-    certain or doubtful, `returned` when this node is back after it was taken for dead; `load` tells
-    (rooms, sessions) for others to see.
+    certain or doubtful, `returned` when this node is back after it was taken for dead; `counted`
+    brings what is told up to date.
     """
 
     def __init__(
@@ -35,16 +35,17 @@ class Registration:
         *,
         clock: Clock,
         lease_s: int,
-        load: Callable[[], tuple[int, int]],
+        counted: Callable[[NodeInfo], NodeInfo],
         suspend: Callable[[bool], None],
         returned: Callable[[], None],
     ) -> None:
         self.me = me
         self._directory, self._view, self._clock, self._lease_s = directory, view, clock, lease_s
-        self._load, self._suspend, self._returned = load, suspend, returned
+        self._counted, self._suspend, self._returned = counted, suspend, returned
         self._revision = 0
         self._until = 0.0
         self._taken_for_dead = False
+        self._putting = asyncio.Lock()
 
     @property
     def held(self) -> bool:
@@ -85,19 +86,20 @@ class Registration:
             if not self.held:
                 self._suspend(True)
 
-    async def tell(self, state: str) -> None:
-        """Have the others know that this node is in `state`. Raises Unavailable and Conflict."""
-        self.me = replace(self.me, state=state)
+    async def tell(self, state: str, left_s: float | None) -> None:
+        """Have the others know that this node is in `state`. Raises Unavailable and Conflict; then
+        the next renewal says it."""
+        self.me = replace(self.me, state=state, left_s=left_s)
         await self._put()
         self._view.hear(Item(key_of(self.me.id), pack(asdict(self.me)), self._revision))
 
     async def _put(self) -> None:
-        rooms, sessions = self._load()
-        self.me = replace(self.me, rooms=rooms, sessions=sessions)
-        sent = self._clock.monotonic()
-        self._revision = await self._directory.put(
-            key_of(self.me.id), pack(asdict(self.me)), self._revision, ttl_s=self._lease_s
-        )
+        async with self._putting:
+            self.me = self._counted(self.me)
+            sent = self._clock.monotonic()
+            self._revision = await self._directory.put(
+                key_of(self.me.id), pack(asdict(self.me)), self._revision, ttl_s=self._lease_s
+            )
         # Whole seconds of the broker's clock may be a little shorter than ours.
         self._until = sent + self._lease_s * 0.9
         self._suspend(False)

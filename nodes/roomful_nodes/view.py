@@ -1,7 +1,7 @@
 """What this node knows of the cluster: the living nodes, and the table of partitions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import structlog
@@ -13,6 +13,7 @@ from roomful_rooms.ownership import Table
 
 TABLE: Final = "table"
 NODES: Final = "node."
+ORDERS: Final = "drain."
 UP: Final = "up"
 DRAINING: Final = "draining"
 DRAINED: Final = "drained"
@@ -23,7 +24,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
     """What the others know of a node; `started_ms` since 1970. `state`: up, draining (it gives its
-    rooms and clients away) or drained (it has none, and gets none)."""
+    rooms and clients away) or drained (it has none, and gets none). `left_s`: seconds until it is
+    drained, as it thinks."""
 
     id: NodeId
     address: str
@@ -32,11 +34,33 @@ class NodeInfo:
     state: str = UP
     rooms: int = 0
     sessions: int = 0
+    connections: int = 0
+    left_s: float | None = None
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> "NodeInfo":
+        """What a node says of itself; if its version is newer, as far as it is known here."""
+        told = unpack(data)
+        return cls(**{field.name: told[field.name] for field in fields(cls) if field.name in told})
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """That a node drain, spreading its clients over `window_s` seconds; None: over its usual
+    window. `started_ms` tells for which life of a node of that name it is meant."""
+
+    started_ms: int
+    window_s: float | None
 
 
 def key_of(node: NodeId) -> str:
     """The directory's key of a node."""
     return NODES + node
+
+
+def order_of(node: NodeId) -> str:
+    """The directory's key of the order that a node drain."""
+    return ORDERS + node
 
 
 class View:
@@ -45,6 +69,7 @@ class View:
     def __init__(self, me: NodeId, changed: Callable[[str], None]) -> None:
         self.nodes: dict[NodeId, NodeInfo] = {}
         self.table = Table()
+        self.orders: dict[NodeId, DrainOrder] = {}
         self._me, self._changed = me, changed
         self._revisions: dict[str, int] = {}
 
@@ -74,6 +99,8 @@ class View:
             self.table = Table.unpacked(item.value)
         elif item.key.startswith(NODES):
             self._take_node(item)
+        elif item.key.startswith(ORDERS):
+            self._take_order(item)
         self._changed(item.key)
 
     def _take_node(self, item: Item) -> None:
@@ -83,9 +110,16 @@ class View:
             if self.nodes.pop(id, None) is not None:
                 log.warning("node.lost", lost=id)
             return
-        self.nodes[id] = NodeInfo(**unpack(item.value))
+        self.nodes[id] = NodeInfo.unpacked(item.value)
         if not known and id != self._me:
             log.info("node.seen", seen=id, address=self.nodes[id].address)
+
+    def _take_order(self, item: Item) -> None:
+        id = item.key.removeprefix(ORDERS)
+        if item.value is None:
+            self.orders.pop(id, None)
+        else:
+            self.orders[id] = DrainOrder(*unpack(item.value))
 
     async def resync(self, directory: Directory) -> None:
         """Read everything again: changes may have been missed. Raises Unavailable."""

@@ -16,6 +16,7 @@ import uvloop
 
 from roomful import look, tables
 from roomful.apps import load_app
+from roomful.drain import drain
 from roomful.failure import Failure
 from roomful.flags import with_settings
 from roomful.logs import configure
@@ -70,6 +71,7 @@ def version() -> None:
 
 
 look.add_commands(app)
+app.command()(drain)
 app.command()(tail)
 
 

@@ -42,6 +42,11 @@ async def call(
         ) from None
 
 
+def drain_path(node: str) -> str:
+    """Where a node is told to drain."""
+    return f"/api/nodes/{quote(node, safe='')}/drain"
+
+
 def room_path(room: str, rest: str) -> str:
     """The path of something in a room, whatever characters are in its name."""
     return f"/api/rooms/{quote(room, safe='')}/{rest}"

@@ -33,6 +33,17 @@ def nodes(listed: Sequence[View], *, as_json: bool) -> None:
     )  # fmt: skip
 
 
+def drained(view: View, *, as_json: bool) -> None:
+    """How far a node is that drains: one line."""
+    if as_json:
+        return typer.echo(json.dumps(view))
+    if view["state"] == "drained":
+        return typer.echo(printable(f"{view['id']} is drained: it can be stopped."))
+    left = "" if view["left_s"] is None else f", about {view['left_s']:.0f} s left"
+    what = f"{view['partitions']} partitions, {view['connections']} clients"
+    return typer.echo(printable(f"{view['id']} is {view['state']}: {what}{left}"))
+
+
 def rooms(listed: Sequence[View], *, as_json: bool) -> None:
     if as_json:
         return _json(listed)

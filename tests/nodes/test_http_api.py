@@ -15,7 +15,7 @@ from roomful_nodes.metrics import Metrics
 from roomful_nodes.operations import NodeView, RoomView
 from roomful_nodes.settings import NodeSettings
 from roomful_protocol.blocks import Entry, Member
-from roomful_protocol.errors import Code
+from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import Limits
 from roomful_protocol.messages import (
     MOVED,
@@ -31,7 +31,7 @@ from roomful_protocol.messages import (
 )
 from roomful_rooms.log import Unavailable
 
-NODE = NodeView("n1", "127.0.0.1:8000", "ready", 256, 2, 3, "0.1.0", 1_700_000_000_000)
+NODE = NodeView("n1", "127.0.0.1:8000", "ready", 256, 2, 3, 3, None, "0.1.0", 1_700_000_000_000)
 LOBBY = RoomView("lobby", 7, "n1", 58, 2, 1_700_000_000_001)
 CHAT = RoomView("chat-1", 9, None, 1, 0, 1_700_000_000_002)
 
@@ -46,12 +46,18 @@ class Cluster:
     reasons: list[str] = field(default_factory=list)
     answer: Answer | Exception = MOVED
     asked: list[tuple[str, Ask, str]] = field(default_factory=list)
+    drained: list[tuple[str, float | None]] = field(default_factory=list)
 
     def readiness(self) -> list[str]:
         return self.reasons
 
     async def nodes(self) -> list[NodeView]:
         return [NODE]
+
+    async def drain(self, node: str, window_s: float | None) -> None:
+        if node != NODE.id:
+            raise Refused(Code.UNKNOWN_TARGET, f"No living node is named {node}.")
+        self.drained.append((node, window_s))
 
     async def rooms(self) -> list[RoomView]:
         if isinstance(self.answer, Exception):
@@ -190,6 +196,21 @@ async def test_a_targeted_message(connect: Connect, cluster: Cluster) -> None:
         assert (await response.json())["data"] == {"delivered": 2}
 
 
+@pytest.mark.parametrize(
+    ("body", "window_s"),
+    [(b"", None), (b"{}", None), (b'{"window_s":null}', None), (b'{"window_s":2.5}', 2.5)],
+)
+async def test_a_drain(
+    connect: Connect, cluster: Cluster, body: bytes, window_s: float | None
+) -> None:
+    client = await connect()
+    json = {"Content-Type": "application/json"}
+    async with client.post("/api/nodes/n1/drain", data=body, headers=json) as response:
+        assert response.status == 202
+        assert await response.json() == {"node": "n1", "window_s": window_s}
+    assert cluster.drained == [("n1", window_s)]
+
+
 # -- how it refuses --------------------------------------------------------------------------------
 
 
@@ -215,6 +236,28 @@ async def test_a_bad_message(
         error = (await response.json())["error"]
         assert (response.status, error["code"], error["retry"]) == (status, code, False)
     assert cluster.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("n1", b"{", 400, "bad_frame"),
+        ("n1", b"[]", 400, "bad_frame"),
+        ("n1", b'{"window_s":-1}', 400, "bad_data"),
+        ("n1", b'{"window_s":86401}', 400, "bad_data"),
+        ("n1", b'{"window_s":true}', 400, "bad_data"),
+        ("n1", b'{"window_s":"30"}', 400, "bad_data"),
+        ("n2", b"{}", 404, "unknown_target"),
+    ],
+)
+async def test_a_bad_drain(
+    connect: Connect, cluster: Cluster, path: str, body: bytes, status: int, code: str
+) -> None:
+    client = await connect()
+    json = {"Content-Type": "application/json"}
+    async with client.post(f"/api/nodes/{path}/drain", data=body, headers=json) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (status, code)
+    assert cluster.drained == []
 
 
 @pytest.mark.parametrize("query", ["?after=x", "?limit=-1", "?before=1&after=2", "?after=²"])
@@ -309,10 +352,13 @@ async def test_with_the_token_from_anywhere(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_a_page_elsewhere_cannot_post(connect: Connect, cluster: Cluster, kind: str) -> None:
+@pytest.mark.parametrize("path", ["/api/rooms/lobby/messages", "/api/nodes/n1/drain"])
+async def test_a_page_elsewhere_cannot_post(
+    connect: Connect, cluster: Cluster, path: str, kind: str
+) -> None:
     client = await connect()
     async with client.post(
-        "/api/rooms/lobby/messages", data=b'{"type":"a.b"}', headers={"Content-Type": kind}
+        path, data=b'{"type":"a.b"}', headers={"Content-Type": kind}
     ) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (400, "bad_frame")
-    assert cluster.asked == []
+    assert cluster.asked == cluster.drained == []

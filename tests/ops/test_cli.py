@@ -6,23 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import structlog
 from tests.support.cluster import free_port
+from tests.support.command_line import Run, sentence
 
-from roomful.cli import main
 from roomful.config import Config
 
 SECRET = "x" * 32
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -32,26 +29,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COLUMNS", "200")
     yield tmp_path
     structlog.reset_defaults()
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Call `roomful` with arguments: its exit code, stdout and stderr."""
-
-    def called(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["roomful", *args])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return called
-
-
-def sentence(err: str) -> str:
-    """The one line on stderr; fails if there is more."""
-    [line] = err.strip().splitlines()
-    return line
 
 
 # -- settings --------------------------------------------------------------------------------------
@@ -137,42 +114,6 @@ def test_without_a_node(
 
 
 # -- against what answers --------------------------------------------------------------------------
-
-
-class Answering(BaseHTTPRequestHandler):
-    """Answers every GET with what the test said."""
-
-    url: str
-    status: int
-    body: bytes
-    seen: list[tuple[str, str | None]]
-
-    def do_GET(self) -> None:
-        self.seen.append((self.path, self.headers["Authorization"]))
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def answering() -> Iterator[type[Answering]]:
-    """A server whose answers the test sets; its `url` is in the class."""
-
-    class Answers(Answering):
-        status, body, seen = 200, b"{}", []
-
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    Answers.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield Answers
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.mark.parametrize(
