@@ -361,4 +361,4 @@ async def test_a_page_elsewhere_cannot_post(
         path, data=b'{"type":"a.b"}', headers={"Content-Type": kind}
     ) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (400, "bad_frame")
-    assert cluster.asked == cluster.drained == []
+    assert (cluster.asked, cluster.drained) == ([], [])
