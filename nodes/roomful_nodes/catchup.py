@@ -36,13 +36,15 @@ class CatchUp:
         self._epoch = feed.epoch
         self._after, self._last = after, last
 
-    async def run(self) -> None:
-        """Return once the member is served live, or its socket has ended. Raises Stalled."""
+    async def run(self) -> bool:
+        """True once the member is served live, False if its socket has ended. Raises Stalled."""
         outbox, pause = self._follower.outbox, BACKOFF_S[0]
         while True:
             await outbox.drained()
-            if not outbox.open or self._arrived():
-                return
+            if not outbox.open:
+                return False
+            if self._arrived():
+                return True
             if entries := await self._next():
                 await self._tell(entries)
                 pause = BACKOFF_S[0]

@@ -174,6 +174,7 @@ class Conversation:
     def _carry_out(self, frame: ClientFrame, size: int, wait_ms: int = 0) -> None:
         try:
             if wait_ms:
+                self._services.metrics.rate_limited.inc()
                 raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
             self._dispatch(frame, size)
         except Refused as refusal:
@@ -224,7 +225,6 @@ class Conversation:
         try:
             await self.outbox.drained()
         except Stalled:
-            self._services.metrics.too_slow.inc()
             self.end(TOO_SLOW)
         finally:
             self._unread = None

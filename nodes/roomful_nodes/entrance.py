@@ -8,8 +8,11 @@ from typing import Final
 import structlog
 from aiohttp import WSMsgType, web
 
+from roomful_nodes.admission import Admission, Crowded
+from roomful_nodes.doorstep import enter
 from roomful_nodes.gateway import Gateway
 from roomful_nodes.handshake import offered_codec, origin_allowed
+from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import Outbox
 from roomful_nodes.pages import Pages
 from roomful_nodes.settings import NodeSettings
@@ -24,8 +27,10 @@ log = structlog.get_logger()
 class Entrance:
     """Where clients of a gateway come in: `/ws`, and the page."""
 
-    def __init__(self, gateway: Gateway, settings: NodeSettings) -> None:
+    def __init__(self, gateway: Gateway, settings: NodeSettings, metrics: Metrics) -> None:
         self._gateway, self._settings = gateway, settings
+        loop = asyncio.get_running_loop()
+        self._admission = Admission(settings.limit_connects_per_s, loop, metrics)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/ws", self._connect)
@@ -41,6 +46,9 @@ class Entrance:
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         """The whole life of one socket."""
         codec = self._admitted(request)
+        if request.transport is not None:
+            enter(request.transport)
+        await self._turn()
         ws = PushWebSocket(
             protocols=tuple(CODECS),
             message_bytes=self._settings.limits.message_bytes,
@@ -64,10 +72,6 @@ class Entrance:
 
     def _admitted(self, request: web.Request) -> Codec:
         """The codec to speak with this client. Raises what it is told instead, as HTTP."""
-        if self._gateway.draining:
-            raise web.HTTPServiceUnavailable(
-                text="This node is going away.", headers={"Retry-After": "1"}
-            )
         origin = request.headers.get("Origin")
         if not origin_allowed(origin, request.host, self._settings.allowed_origins):
             log.warning("gateway.origin_refused", origin=origin, host=request.host)
@@ -76,6 +80,15 @@ class Entrance:
         if codec is None:
             raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
         return codec
+
+    async def _turn(self) -> None:
+        """Wait to be let in. Raises what the client is told if too many do."""
+        try:
+            await self._admission.turn()
+        except Crowded as crowded:
+            raise _later(str(crowded), crowded.after_s) from None
+        if self._gateway.draining:
+            raise _later("This node is going away.", 1)
 
     async def _converse(self, request: web.Request, ws: PushWebSocket, outbox: Outbox) -> None:
         """Until the socket is closed, or has to be."""
@@ -93,6 +106,12 @@ class Entrance:
                 ws.received(message.data, message.type is WSMsgType.TEXT)
         finally:
             self._gateway.end(conversation)
+
+
+def _later(why: str, after_s: int) -> web.HTTPServiceUnavailable:
+    """Come again, here or to another node, after so many seconds."""
+    headers = {"Retry-After": str(after_s), "Connection": "close"}
+    return web.HTTPServiceUnavailable(text=why, headers=headers)
 
 
 def _stop(listening: asyncio.Timeout) -> None:

@@ -150,6 +150,7 @@ class Gateway:
             return None
         if len(self._lines) >= CONNECTIONS:
             log.warning("gateway.full", connections=len(self._lines))
+            self._services.metrics.turned_away_full.inc()
             outbox.end(OVERLOADED, delay_ms=(1000, 10_000))
             return None
         session, resumed = self._session(query, identity)
@@ -183,6 +184,8 @@ class Gateway:
         session = conversation.session
         reason = "dropped" if close is None else close.slug
         log.debug("session.closed", session=session.id, user=session.user, reason=reason)
+        if close is not None:
+            self._services.metrics.closed.labels(close.slug).inc()
         for_good = close is not None and not close.reconnect
         self.sessions.drop(session, conversation, for_good=for_good)
         conversation.forget()

@@ -35,6 +35,10 @@ EXIT_AGAIN_S: Final = 1.0
 log = structlog.get_logger()
 
 
+def _nothing() -> None:
+    """Counts nothing."""
+
+
 class Lane(Protocol):
     """The questions of one attachment of a session to one room, in order."""
 
@@ -127,19 +131,19 @@ class Membership:
         self._metrics.lagging.inc()
         log.info("session.lagging", session=self.session, room=self.room, behind=behind)
         self.outbox.send(frames.lagging([self.room], behind))
-        self._catch_up(last, last)
+        self._catch_up(last, last, self._metrics.caught_up.inc)
 
-    def _catch_up(self, after: int, last: int) -> None:
+    def _catch_up(self, after: int, last: int, caught_up: Callable[[], None] = _nothing) -> None:
         self._stop_catching_up()
         way = CatchUp(self._feed, self._hub.history, self, self.sender, after, last)
-        running = self._run(way)
+        running = self._run(way, caught_up)
         self._catching_up = self._tasks.start(running, f"catch up {self.session} in {self.room}")
 
-    async def _run(self, way: CatchUp) -> None:
+    async def _run(self, way: CatchUp, caught_up: Callable[[], None]) -> None:
         try:
-            await way.run()
+            if await way.run():
+                caught_up()
         except Stalled:
-            self._metrics.too_slow.inc()
             log.info("session.too_slow", session=self.session, room=self.room)
             self._failed(TOO_SLOW)
 

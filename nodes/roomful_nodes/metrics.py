@@ -18,18 +18,37 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        gauge, counter, histogram = _gauge(registry), _counter(registry), _histogram(registry)
+        self._of_clients(registry)
+        self._of_rooms(registry)
+        counter, histogram = _counter(registry), _histogram(registry)
+        self.nats_disconnects = counter("nats_disconnects", "Connections to the broker lost.")
+        self.loop_lag_seconds = histogram(
+            "loop_lag_seconds", "How late the event loop ran a timer."
+        )
+        self.loop_stalls = counter("loop_stalls", "Times the event loop stood still for a second.")
 
+    def _of_clients(self, registry: CollectorRegistry) -> None:
+        gauge, counter, labelled = _gauge(registry), _counter(registry), _labelled(registry)
         self.connections = gauge("connections", "Open WebSockets.")
         self.sessions = gauge("sessions", "Sessions, those that may still come back included.")
+        self.arrivals = gauge("arrivals_waiting", "Clients that wait to be let in.")
+        turned_away = labelled("turned_away", "Connections not let in.", "reason")
+        self.turned_away_crowded = turned_away.labels("crowded")
+        self.turned_away_full = turned_away.labels("full")
+        self.turned_away_idle = turned_away.labels("idle")
+        self.closed = labelled("closed", "WebSockets closed from here, by bye.", "reason")
+        self.deliveries = counter("deliveries", "Frames written to clients.")
+        self.rate_limited = counter("rate_limited", "Messages refused as more than allowed.")
+        self.shed = counter("shed", "Ephemeral frames not written to clients that were behind.")
+        self.lagging = counter("lagging", "Times a client fell back to reading the log.")
+        self.caught_up = counter("caught_up", "Times one that had fallen back was live again.")
+
+    def _of_rooms(self, registry: CollectorRegistry) -> None:
+        gauge, counter, histogram = _gauge(registry), _counter(registry), _histogram(registry)
         self.rooms = gauge("rooms_loaded", "Rooms in memory, run by this node.")
         self.partitions = gauge("partitions_owned", "Partitions this node owns.")
-
-        commands = Counter(
-            "roomful_commands",
-            "Answers to commands sent from here; moved ones are asked again.",
-            ["outcome"],
-            registry=registry,
+        commands = _labelled(registry)(
+            "commands", "Answers to commands sent from here; moved ones are asked again.", "outcome"
         )
         # Looked up once: finding a child by its label costs more than counting.
         self.commands_accepted = commands.labels("accepted")
@@ -40,17 +59,7 @@ class Metrics:
         self.append_seconds = histogram("append_seconds", "One append to the log, until acked.")
         self.blocks = counter("blocks", "Blocks appended to logs.")
         self.entries = counter("entries", "Entries appended, in those blocks.")
-
-        self.deliveries = counter("deliveries", "Frames written to clients.")
-        self.shed = counter("shed", "Ephemeral frames not written to clients that were behind.")
-        self.lagging = counter("lagging", "Times a client fell back to reading the log.")
-        self.too_slow = counter("too_slow", "Clients closed because they made no progress.")
         self.gaps_repaired = counter("gaps_repaired", "Holes in republication read from the log.")
-        self.nats_disconnects = counter("nats_disconnects", "Connections to the broker lost.")
-        self.loop_lag_seconds = histogram(
-            "loop_lag_seconds", "How late the event loop ran a timer."
-        )
-        self.loop_stalls = counter("loop_stalls", "Times the event loop stood still for a second.")
 
 
 def _gauge(registry: CollectorRegistry) -> Callable[[str, str], Gauge]:
@@ -59,6 +68,10 @@ def _gauge(registry: CollectorRegistry) -> Callable[[str, str], Gauge]:
 
 def _counter(registry: CollectorRegistry) -> Callable[[str, str], Counter]:
     return lambda name, text: Counter(f"roomful_{name}", text, registry=registry)
+
+
+def _labelled(registry: CollectorRegistry) -> Callable[[str, str, str], Counter]:
+    return lambda name, text, label: Counter(f"roomful_{name}", text, [label], registry=registry)
 
 
 def _histogram(registry: CollectorRegistry) -> Callable[[str, str], Histogram]:

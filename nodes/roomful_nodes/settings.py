@@ -53,6 +53,7 @@ class NodeSettings:
     `idle_s`: a room nobody used for so long leaves memory; its log stays.
     `drain_window_s`: over how long clients are asked to leave when the node goes down.
     `node_id`: none makes a fresh one at each start.
+    `limit_connects_per_s`: how fast clients are let in; who comes faster waits.
     `mailbox`: commands that may wait for one room; beyond, clients are told `busy`.
     """
 
@@ -65,6 +66,7 @@ class NodeSettings:
     heartbeat_s: float = 25
     grace_s: float = 15
     limits: Limits = field(default_factory=Limits)
+    limit_connects_per_s: float = 500
     lease_s: float = 5
     replicas: int = 1
     prefix: str = "rf"

@@ -1,5 +1,6 @@
 """A node and all that it serves over HTTP: sockets, pages, the operators' side."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -7,9 +8,11 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from roomful_nodes.doorstep import REQUEST_S, Doorstep
 from roomful_nodes.entrance import Entrance
 from roomful_nodes.health import measure_loop_lag
 from roomful_nodes.http_api import add_routes
+from roomful_nodes.metrics import Metrics
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams, cluster_key
 from roomful_nodes.settings import NodeSettings
@@ -29,19 +32,46 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
     if the port cannot be had.
     """
     node = Node(settings, kinds, seams, await cluster_key(seams))
-    entrance, pages = Entrance(node.gateway, settings), web.Application()
+    entrance = Entrance(node.gateway, settings, node.metrics)
+    pages = web.Application()
     entrance.add_routes(pages.router)
     add_routes(pages.router, node.operator, settings, node.metrics.registry)
-    runner = web.AppRunner(pages, access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        pages, access_log=None, handle_signals=False, keepalive_timeout=REQUEST_S
+    )
     try:
         await node.start()
         entrance.watch()
         node.tasks.start(measure_loop_lag(node.metrics.loop_lag_seconds), "loop lag")
         node.tasks.start(Watchdog(node.metrics.loop_stalls.inc).run(), "watchdog")
         await runner.setup()
-        await web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG).start()
+        await _Door(runner, settings, node.metrics).start()
         node.listening = runner.addresses[0][:2]
         log.info("node.started", node=node.id, host=settings.host, port=settings.port)
         yield node
     finally:
         await node.stop(runner.cleanup)
+
+
+class _Door(web.BaseSite):
+    """A site whose connections come over the doorstep."""
+
+    def __init__(self, runner: web.AppRunner, settings: NodeSettings, metrics: Metrics) -> None:
+        super().__init__(runner, backlog=BACKLOG)
+        self._settings, self._metrics = settings, metrics
+
+    @property
+    def name(self) -> str:
+        return f"http://{self._settings.address}"
+
+    async def start(self) -> None:
+        await super().start()
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("The runner is not set up.")
+        self._server = await asyncio.get_running_loop().create_server(
+            Doorstep(server, self._metrics),
+            self._settings.host,
+            self._settings.port,
+            backlog=self._backlog,
+        )

@@ -82,6 +82,7 @@ class Config(BaseSettings):
     limit_messages_per_s: Seconds = Field(50, description="Messages a client may send, sustained.")
     limit_burst: int = Field(100, ge=1, description="Messages a client may send at once.")
     limit_rooms: int = Field(128, ge=1, description="Rooms a client may be in at once.")
+    limit_connects_per_s: Seconds = Field(500, description="Clients let in, sustained.")
 
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="How to log; auto is console on a terminal, else json."
@@ -170,6 +171,7 @@ class Config(BaseSettings):
                 burst=self.limit_burst,
                 rooms=self.limit_rooms,
             ),
+            limit_connects_per_s=self.limit_connects_per_s,
             lease_s=self.lease_s or (5 if self.replicas == 1 else 15),
             replicas=self.replicas,
             prefix=self.prefix,

@@ -46,7 +46,7 @@ async def test_who_falls_behind_is_told_and_catches_up_when_it_reads_again(here:
     await until(lambda: slow.seqs[-1:] == [42])
     check_chain(slow.frames, 0)
     assert len(slow.seqs) == 22
-    assert here.metrics.lagging._value.get() == 1
+    assert here.metrics.lagging._value.get() == here.metrics.caught_up._value.get() == 1
 
 
 async def test_a_long_past_is_written_at_the_clients_pace(here: World) -> None:
@@ -73,7 +73,6 @@ async def test_who_makes_no_progress_is_closed(
     slow.transport.waiting = HIGH + 1
     here.room.say("one")
     await until(lambda: slow.closes == ["too_slow"])
-    assert here.metrics.too_slow._value.get() == 1
 
 
 async def test_an_owner_that_is_away_is_asked_again(here: World) -> None:

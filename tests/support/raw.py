@@ -18,26 +18,44 @@ def masked(payload: bytes, opcode: int = 1, first: int = 0x80) -> bytes:
     return head + bytes(4) + payload
 
 
+def handshake(query: str = "") -> bytes:
+    """The request for a WebSocket."""
+    return (
+        f"GET /ws{query} HTTP/1.1\r\nHost: roomful.test\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+
+
 class RawClient:
-    """One TCP connection after the handshake. It answers neither pings nor closes by itself."""
+    """One TCP connection. It answers neither pings nor closes by itself, and reads, beyond what
+    little it buffers, only when told to."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, url: str, query: str = "", early: bytes = b"") -> Self:
-        """Connect; `early` is sent in one packet with the handshake."""
+    async def connect(cls, url: str) -> Self:
+        """A connection over which nothing has been said."""
         parts = urlsplit(url)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        writer.write(
-            f"GET /ws{query} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-            + early
-        )
-        status = await reader.readuntil(b"\r\n\r\n")
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+
+    @classmethod
+    async def open(cls, url: str, query: str = "", early: bytes = b"") -> Self:
+        """Connect, and be a WebSocket; `early` is sent in one packet with the handshake."""
+        client = await cls.connect(url)
+        client.send(handshake(query) + early)
+        status = await client.head()
         assert b" 101 " in status, status
-        return cls(reader, writer)
+        return client
+
+    async def head(self, within_s: float = 5.0) -> bytes:
+        """The head of the answer to an HTTP request; empty if the connection was ended instead."""
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
 
     def send(self, data: bytes) -> None:
         self._writer.write(data)

@@ -1,0 +1,161 @@
+"""Connections that ask for nothing, or take their time: they cost nobody but themselves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import uvloop
+from tests.support.nodes import MemoryCluster, MemoryNode
+from tests.support.raw import RawClient, handshake, masked
+from tests.support.wire import Wire
+
+from roomful_nodes import admission as admission_module
+from roomful_nodes import doorstep as doorstep_module
+from roomful_nodes import site as site_module
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorstep_module, "VISITORS", 10)
+    monkeypatch.setattr(site_module, "REQUEST_S", 0.3)
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as open:
+        yield open
+
+
+async def _chatting(node: MemoryNode, beside: Coroutine[Any, Any, None]) -> None:
+    """Do `beside` while a well-behaved client goes on as if nothing were."""
+    ann = await Wire.open(node.url, room="lobby", user="ann")
+    doing = asyncio.ensure_future(beside)
+    count = 0
+    while not doing.done():
+        count += 1
+        assert (await ann.say("lobby", str(count), within_s=2))["type"] == "ack"
+        await asyncio.sleep(0.03)
+    await ann.close()
+    await doing
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_of_too_many_silent_connections_the_oldest_go(loop: str) -> None:
+    async def run() -> None:
+        async with MemoryCluster().node() as node, AsyncExitStack() as open:
+
+            async def crowd() -> None:
+                silent = []
+                for _ in range(25):
+                    silent.append(client := await RawClient.connect(node.url))
+                    open.push_async_callback(client.close)
+                for client in silent[:15]:
+                    assert await client.head() == b""
+                # Whoever asks is heard, however many are silent.
+                silent[-1].send(handshake())
+                assert b" 101 " in await silent[-1].head()
+                assert (await silent[-1].message())["type"] == "hello"
+
+            await _chatting(node, crowd())
+            assert node.node.metrics.turned_away_idle._value.get() >= 15
+
+    _run(loop, run)
+
+
+async def test_sockets_do_not_stand_on_the_doorstep(clients: AsyncExitStack) -> None:
+    async with MemoryCluster().node() as node:
+        open = [await RawClient.open(node.url) for _ in range(15)]
+        for client in open:
+            clients.push_async_callback(client.close)
+            await client.message()
+        for client in open:
+            client.send(masked(b'{"type":"ping","id":1}'))
+            assert (await client.message())["type"] == "pong"
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /ws HTT", handshake()[:-2], b"\r\n"])
+async def test_half_a_request_is_not_waited_for(said: bytes, clients: AsyncExitStack) -> None:
+    async with MemoryCluster().node() as node:
+
+        async def half() -> None:
+            client = await RawClient.connect(node.url)
+            clients.push_async_callback(client.close)
+            client.send(said)
+            assert await client.head(within_s=2) == b""
+
+        await _chatting(node, half())
+
+
+async def test_a_byte_at_a_time_is_too_slow(clients: AsyncExitStack) -> None:
+    async with MemoryCluster().node() as node:
+
+        async def drip() -> None:
+            client = await RawClient.connect(node.url)
+            clients.push_async_callback(client.close)
+            ended = asyncio.ensure_future(client.head())
+            for at in range(len(handshake())):
+                if ended.done():
+                    break
+                client.send(handshake()[at : at + 1])
+                await asyncio.sleep(0.01)
+            assert await ended == b""
+
+        await _chatting(node, drip())
+
+
+async def test_a_connection_is_kept_for_a_while_after_a_request(clients: AsyncExitStack) -> None:
+    async with MemoryCluster().node() as node:
+        client = await RawClient.connect(node.url)
+        clients.push_async_callback(client.close)
+        for _ in range(2):
+            client.send(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 " in await client.head()
+        assert await client.head(within_s=2) == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 5_000 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00" * 100,
+    ],
+    ids=["line", "field", "fields", "tls"],
+)
+async def test_an_immoderate_head_is_refused(head: bytes, clients: AsyncExitStack) -> None:
+    async with MemoryCluster().node() as node:
+
+        async def ask() -> None:
+            client = await RawClient.connect(node.url)
+            clients.push_async_callback(client.close)
+            client.send(head)
+            answer = await client.head(within_s=2)
+            assert b" 400 " in answer or answer == b""
+
+        await _chatting(node, ask())
+
+
+async def test_who_comes_in_a_crowd_is_told_over_http_when_to_come_again(
+    monkeypatch: pytest.MonkeyPatch, clients: AsyncExitStack
+) -> None:
+    monkeypatch.setattr(admission_module, "PATIENCE_S", 0.5)
+    async with MemoryCluster().node(limit_connects_per_s=10) as node:
+        crowd = [await RawClient.connect(node.url) for _ in range(9)]
+        for client in crowd:
+            clients.push_async_callback(client.close)
+            client.send(handshake())
+        answers = [await client.head() for client in crowd]
+        assert sum(b" 101 " in answer for answer in answers) == 7
+        refused = [answer for answer in answers if b" 503 " in answer]
+        assert len(refused) == 2
+        assert all(b"\r\nRetry-After: 1\r\n" in answer for answer in refused)
+
+
+def _run(loop: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    if loop == "uvloop":
+        uvloop.run(run())
+    else:
+        asyncio.run(run())
