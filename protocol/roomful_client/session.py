@@ -53,8 +53,13 @@ class Session:
         self.hello, self.open, self._opened_at = hello, True, now
         self._ticket = {"session": hello["session"], "secret": hello["secret"]}
 
-    def ended(self, now: float, code: int | None, reason: str) -> float | RoomfulError:
-        """The connection is no more, or there was none: seconds to wait, or why it is all over."""
+    def ended(
+        self, now: float, code: int | None, reason: str, delay_ms: tuple[float, float] = (0, 0)
+    ) -> float | RoomfulError:
+        """The connection is no more, or there was none: seconds to wait, or why it is all over.
+
+        `delay_ms`: the window in which to come again, unless the `bye` says another.
+        """
         was_open, bye = self.open, self.bye
         self.open, self.bye = False, {}
         if was_open and now - self._opened_at > STEADY_S:
@@ -67,7 +72,7 @@ class Session:
         if final and not stale:
             slug = bye.get("code") or _SLUGS.get(code or 0, "refused")
             return RoomfulError(slug, bye.get("message") or reason)
-        return self._pause(bye.get("delay_ms", (0, 0)))
+        return self._pause(bye.get("delay_ms", delay_ms))
 
     def _pause(self, window_ms: tuple[float, float]) -> float:
         first, last = window_ms

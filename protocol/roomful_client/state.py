@@ -175,18 +175,20 @@ class State:
     def _ready(self, room: str | None) -> bool:
         return room is None or (room in self.places and self.places[room].joined)
 
-    def lost(self, now: float, code: int | None, reason: str) -> float | None:
+    def lost(
+        self, now: float, code: int | None, reason: str, delay_ms: tuple[float, float] = (0, 0)
+    ) -> float | None:
         """The connection has ended, or none was made: seconds until the next attempt; None: never.
 
-        `code` is that of the close, if there was one. If it is never, the client is `over`, and
-        `end` tells everybody.
+        `code` is that of the close, if there was one, `delay_ms` as in a `bye`. If it is never,
+        the client is `over`, and `end` tells everybody.
         """
         self._allowance = None
         self._signals.clear()
         self.asks.lost()
         for place in self.places.values():
             place.lost()
-        verdict = self.session.ended(now, code, reason)
+        verdict = self.session.ended(now, code, reason, delay_ms)
         if isinstance(verdict, RoomfulError):
             self.over = verdict
             return None

@@ -17,14 +17,19 @@ SUBPROTOCOL: Final = "roomful.v1.json"
 MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest frame that is taken from a node: a long history of long messages."""
 CLOSE_S: Final = 1.0
+AWAY_S: Final = 60.0
+"""A `Retry-After` of more is taken for so much."""
+SPREAD: Final = 1.25
 _REFUSED: Final = frozenset({401, 403})
 
 
 class Ending(NamedTuple):
-    """How a connection ended; `code` is None if nobody said."""
+    """How a connection ended; `code` is None if nobody said. `delay_ms`: the window in which to
+    come again, if the node said one over HTTP."""
 
     code: int | None
     reason: str
+    delay_ms: tuple[float, float] = (0, 0)
 
 
 class Wires:
@@ -49,7 +54,7 @@ class Wires:
                 socket = await self._connect(token)
         except aiohttp.WSServerHandshakeError as refused:
             code = UNAUTHORIZED.code if refused.status in _REFUSED else None
-            return Ending(code, f"HTTP {refused.status}")
+            return Ending(code, f"HTTP {refused.status}", _asked_away(refused))
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             return Ending(None, str(problem) or type(problem).__name__)
         self._socket = socket
@@ -145,6 +150,15 @@ class Wires:
                     await self._to_write.wait()
             except TimeoutError:
                 continue
+
+
+def _asked_away(refused: aiohttp.WSServerHandshakeError) -> tuple[float, float]:
+    """The window that `Retry-After` asks for, in milliseconds: from then on, spread a little."""
+    asked = "" if refused.headers is None else refused.headers.get("Retry-After", "")
+    if not asked.isdecimal():
+        return (0, 0)
+    after_ms = 1000 * min(float(asked), AWAY_S)
+    return (after_ms, SPREAD * after_ms)
 
 
 def _now() -> float:

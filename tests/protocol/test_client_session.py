@@ -48,6 +48,13 @@ def test_a_drain_is_spread_as_the_node_asks() -> None:
     assert it.query(None) | TICKET == it.query(None)
 
 
+def test_a_window_said_over_http_holds_unless_the_bye_says_another() -> None:
+    it = opened()
+    assert it.ended(0, None, "HTTP 503", (2000, 2500)) == 2.5
+    it.bye = {"code": "drain", "reconnect": True, "delay_ms": [0, 100], "resume": True}
+    assert it.ended(0, 1012, "", (2000, 2500)) == 0.1
+
+
 def test_a_session_that_shall_not_be_resumed_is_not() -> None:
     it = opened()
     it.bye = {"code": "too_slow", "reconnect": True, "delay_ms": [0, 0], "resume": False}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.scripted_node import Frame, ScriptedNode
 
 from roomful_client import Client, Event, Message, Room, RoomfulError
@@ -216,6 +217,19 @@ async def test_nobody_there(node: ScriptedNode) -> None:
             raise AssertionError("it was let in")
     assert caught.value.code == "unreachable"
     assert caught.value.retry
+
+
+@pytest.mark.parametrize(
+    ("said", "pause_s"), [("2", 2.05), ("86400", 61.5), ("Sat, 01 Jan 2028", 0.03), (None, 0.03)]
+)
+async def test_who_is_asked_to_stay_away_for_a_while_does(
+    node: ScriptedNode, said: str | None, pause_s: float
+) -> None:
+    node.refuse, node.retry_after = 503, said
+    with capture_logs() as logged, pytest.raises(RoomfulError):
+        async with Client(node.url, open_s=0.2, chance=lambda: 0.1):
+            raise AssertionError("it was let in")
+    assert logged[0]["pause_s"] == pytest.approx(pause_s)
 
 
 async def test_a_fresh_token_for_each_connection(node: ScriptedNode) -> None:

@@ -29,6 +29,7 @@ class ScriptedNode:
         self.sockets: list[web.WebSocketResponse] = []
         self.before: Callable[[Frame], bool] = lambda _: False
         self.refuse: int | None = None
+        self.retry_after: str | None = None
         self.heartbeat_s = 25.0
         self._happened = asyncio.Event()
         self._acks: dict[str, Frame] = {}
@@ -88,7 +89,7 @@ class ScriptedNode:
     async def _connected(self, request: web.Request) -> web.StreamResponse:
         self.queries.append(dict(request.query))
         if self.refuse is not None and self.refuse < 1000:
-            raise _status(self.refuse)
+            raise _status(self.refuse, self.retry_after)
         socket = web.WebSocketResponse(protocols=("roomful.v1.json",), autoping=True)
         await socket.prepare(request)
         if self.refuse is not None:
@@ -162,9 +163,9 @@ class ScriptedNode:
         await _send(socket, ack)
 
 
-def _status(status: int) -> web.HTTPException:
+def _status(status: int, retry_after: str | None) -> web.HTTPException:
     made = {401: web.HTTPUnauthorized, 503: web.HTTPServiceUnavailable}[status]
-    return made()
+    return made(headers=None if retry_after is None else {"Retry-After": retry_after})
 
 
 async def _send(socket: web.WebSocketResponse, frame: Frame) -> None:
