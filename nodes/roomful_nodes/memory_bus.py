@@ -1,8 +1,8 @@
 """Memory twin of the bus: for tests and simulation, several nodes on one `BusSwitch`."""
 
-from asyncio import sleep
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from roomful_nodes.bus import MAX_PAYLOAD, Message
 from roomful_rooms.memory_link import Link, Listener
@@ -36,7 +36,8 @@ class BusSwitch:
         self._wild: list[_Subscriber] = []
 
     def add(self, subject: str, subscriber: _Subscriber) -> None:
-        self._of(subject).append(subscriber)
+        if subscriber not in self._of(subject):
+            self._of(subject).append(subscriber)
 
     def remove(self, subject: str, subscriber: _Subscriber) -> None:
         self._of(subject).remove(subscriber)
@@ -66,8 +67,9 @@ class MemoryBus:
     def publish(self, subject: str, payload: bytes, reply: str | None = None) -> None:
         if len(payload) > MAX_PAYLOAD:
             raise ValueError(f"a message has at most {MAX_PAYLOAD} bytes, not {len(payload)}")
-        if not self._link.up:
-            return
+        self._link.send(partial(self._pass_on, subject, payload, reply))
+
+    def _pass_on(self, subject: str, payload: bytes, reply: str | None) -> None:
         listeners = [
             one
             for one in self.switch.listeners(subject)
@@ -85,6 +87,5 @@ class MemoryBus:
 
     async def subscribe(self, subject: str, heard: Callable[[Message], None]) -> Listener[Message]:
         subscriber = _Subscriber(self, self._link, subject, heard)
-        self.switch.add(subject, subscriber)
-        await sleep(0)
+        await self._link.insist(partial(self.switch.add, subject, subscriber))
         return subscriber

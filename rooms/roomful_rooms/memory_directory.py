@@ -1,22 +1,33 @@
 """Memory twin of the directory: for tests and simulation, several nodes on one `DirectoryStore`."""
 
-from asyncio import get_running_loop, sleep
+from asyncio import get_running_loop
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Item
 from roomful_rooms.memory_link import Link, Listener
 
+Later = Callable[[float, Callable[[], None]], object]
+
+
+def _by_loop(seconds: float, callback: Callable[[], None]) -> object:
+    return get_running_loop().call_later(seconds, callback)
+
 
 class DirectoryStore:
-    """What the broker holds: each key's newest change, and who watches."""
+    """What the broker holds: each key's newest change, and who watches.
 
-    def __init__(self, clock: Clock) -> None:
+    `later` calls back after so many seconds; none: by the running loop.
+    """
+
+    def __init__(self, clock: Clock, later: Later | None = None) -> None:
         # Deletions and expiries stay here as items without a value, as markers in the broker.
         self.newest: dict[str, Item] = {}
         self.watchers: list[Listener[Item]] = []
         self._clock = clock
+        self._later = later or _by_loop
         self._revisions = count(1)
 
     def change(self, key: str, value: bytes | None, after: int, ttl_s: int | None = None) -> int:
@@ -46,7 +57,14 @@ class DirectoryStore:
             self._write(item.key, None)
         else:
             # The loop's clock may be a little ahead of the injected one: look again then.
-            get_running_loop().call_later(left, self._expire, item, deadline)
+            self._later(left, partial(self._expire, item, deadline))
+
+    def items(self) -> dict[str, Item]:
+        return {item.key: item for item in self.newest.values() if item.value is not None}
+
+    def watch(self, watcher: Listener[Item]) -> None:
+        if watcher not in self.watchers:
+            self.watchers.append(watcher)
 
 
 class MemoryDirectory:
@@ -57,27 +75,16 @@ class MemoryDirectory:
         self._link = link or Link()
 
     async def put(self, key: str, value: bytes, after: int, ttl_s: int | None = None) -> int:
-        self._link.require()
-        revision = self._store.change(key, value, after, ttl_s)
-        await self._answered()
-        return revision
+        return await self._link.ask(partial(self._store.change, key, value, after, ttl_s))
 
     async def delete(self, key: str, after: int) -> None:
-        self._link.require()
-        self._store.change(key, None, after)
-        await self._answered()
+        await self._link.ask(partial(self._store.change, key, None, after))
 
     async def items(self) -> dict[str, Item]:
-        await self._answered()
-        return {item.key: item for item in self._store.newest.values() if item.value is not None}
+        return await self._link.ask(self._store.items)
 
     async def watch(self, heard: Callable[[Item], None]) -> Listener[Item]:
         watchers = self._store.watchers
         listener = Listener(self._link, heard, lambda: watchers.remove(listener))
-        watchers.append(listener)
-        await sleep(0)
+        await self._link.insist(partial(self._store.watch, listener))
         return listener
-
-    async def _answered(self) -> None:
-        await sleep(0)
-        self._link.require()

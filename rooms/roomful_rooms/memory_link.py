@@ -1,10 +1,12 @@
 """One node's way to the brokers in memory: what cuts it, and how it carries what is heard.
 
 The memory twins of log, archive, directory and bus share it, so that a test or a simulation can
-take the whole broker away from one node (`cut`) and give it back (`mend`).
+take the whole broker away from one node (`cut`) and give it back (`mend`). All that goes to the
+broker goes through `ask` or `send`, and all that comes from it unasked through `bring`: a link of
+another kind may delay, lose and hold up either.
 """
 
-from asyncio import Event, get_running_loop
+from asyncio import Event, get_running_loop, sleep
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -38,9 +40,37 @@ class Link:
         if not self.up:
             raise Unavailable("the broker is away")
 
-    async def wait(self) -> None:
-        """Return when the link is up: the way of calls that must know their outcome."""
-        await self._up.wait()
+    async def ask(self, operation: Callable[[], T]) -> T:
+        """Have the broker do `operation`; what it returns or raises.
+
+        Raises Unavailable, with the outcome unknown, if no answer comes.
+        """
+        self.require()
+        result = operation()
+        # The answer comes a turn later, as listeners hear of a change before it.
+        await sleep(0)
+        self.require()
+        return result
+
+    async def insist(self, operation: Callable[[], T]) -> T:
+        """Have the broker do `operation`, which may be done twice, until the outcome is known."""
+        while True:
+            await self._up.wait()
+            try:
+                return await self.ask(operation)
+            except Unavailable:
+                continue
+
+    def send(self, operation: Callable[[], None]) -> None:
+        """Have the broker do `operation`, without an answer; perhaps it does not."""
+        if self.up:
+            operation()
+
+    def bring(self, heard: Callable[[T], None], item: T) -> None:
+        """Have the node hear `item` in a later turn of its loop, in the order of calls; perhaps it
+        does not."""
+        if self.up:
+            get_running_loop().call_soon(heard, item)
 
 
 class Listener(Generic[T]):
@@ -53,9 +83,8 @@ class Listener(Generic[T]):
         self._open = True
 
     def tell(self, item: T) -> None:
-        """Have `item` heard in the next turn, unless the link is cut now or closed by then."""
-        if self._link.up:
-            get_running_loop().call_soon(self._deliver, item)
+        """Have `item` heard, unless the link is cut now or closed by then."""
+        self._link.bring(self._deliver, item)
 
     def _deliver(self, item: T) -> None:
         if not self._open:

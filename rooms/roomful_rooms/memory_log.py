@@ -1,9 +1,9 @@
 """Memory twins of log and archive: for tests and simulation, several nodes on one `LogStore`."""
 
-from asyncio import sleep
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from roomful_protocol.ids import Partition, RoomName, partition_of
@@ -24,10 +24,13 @@ class LogStore:
         self._positions = count(1)
 
     def append(self, room: RoomName, data: bytes, after: int) -> int:
-        """Store and announce. Raises Conflict."""
+        """Store and announce, unless it has been before. Raises Conflict."""
         records = self.records[room]
         newest = records[-1].position if records else 0
         if newest != after:
+            found = next(iter(self.read(room, after, 1)), None)
+            if found is not None and found.data == data:
+                return found.position
             raise Conflict(f"{room}: the newest record is {newest}, not {after}")
         record = Record(room, next(self._positions), data)
         records.append(record)
@@ -35,51 +38,56 @@ class LogStore:
             follower.tell(record)
         return record.position
 
-
-class MemoryLog:
-    """One node's `Log` on a shared store."""
-
-    def __init__(self, store: LogStore, link: Link | None = None) -> None:
-        self._store = store
-        self._link = link or Link()
-
-    async def append(self, room: RoomName, data: bytes, after: int) -> int:
-        await self._link.wait()
-        position = self._store.append(room, data, after)
-        # The acknowledgement comes a turn later, as followers hear the record before it.
-        await sleep(0)
-        await self._link.wait()
-        return position
-
-    async def last(self, room: RoomName) -> Record | None:
-        await self._answered()
-        records = self._store.records.get(room)
+    def last(self, room: RoomName) -> Record | None:
+        records = self.records.get(room)
         return records[-1] if records else None
 
-    async def read(self, room: RoomName, after: int, limit: int) -> list[Record]:
-        await self._answered()
-        records = list(self._store.records.get(room, ()))
+    def read(self, room: RoomName, after: int, limit: int) -> list[Record]:
+        records = list(self.records.get(room, ()))
         start = bisect_right(records, after, key=lambda record: record.position)
         return records[start : start + limit]
 
-    async def rooms(self, partition: Partition) -> list[Record]:
-        await self._answered()
+    def rooms(self, partition: Partition) -> list[Record]:
         return [
             records[-1]
-            for room, records in self._store.records.items()
+            for room, records in self.records.items()
             if records and partition_of(room) == partition
         ]
 
+    def follow(self, room: RoomName, listener: Listener[Record]) -> None:
+        if listener not in self.followers[room]:
+            self.followers[room].append(listener)
+
+
+class MemoryLog:
+    """One node's `Log` on a shared store. `followed` is the link over which events come; none: the
+    same."""
+
+    def __init__(
+        self, store: LogStore, link: Link | None = None, followed: Link | None = None
+    ) -> None:
+        self._store = store
+        self._link = link or Link()
+        self._followed = followed or self._link
+
+    async def append(self, room: RoomName, data: bytes, after: int) -> int:
+        # Repeating is safe: the store knows its own bytes again.
+        return await self._link.insist(partial(self._store.append, room, data, after))
+
+    async def last(self, room: RoomName) -> Record | None:
+        return await self._link.ask(partial(self._store.last, room))
+
+    async def read(self, room: RoomName, after: int, limit: int) -> list[Record]:
+        return await self._link.ask(partial(self._store.read, room, after, limit))
+
+    async def rooms(self, partition: Partition) -> list[Record]:
+        return await self._link.ask(partial(self._store.rooms, partition))
+
     async def follow(self, room: RoomName, heard: Callable[[Record], None]) -> Listener[Record]:
         followers = self._store.followers[room]
-        listener = Listener(self._link, heard, lambda: followers.remove(listener))
-        followers.append(listener)
-        await sleep(0)
+        listener = Listener(self._followed, heard, lambda: followers.remove(listener))
+        await self._followed.insist(partial(self._store.follow, room, listener))
         return listener
-
-    async def _answered(self) -> None:
-        await sleep(0)
-        self._link.require()
 
 
 class MemoryArchive:
@@ -90,16 +98,10 @@ class MemoryArchive:
         self._link = link or Link()
 
     async def save(self, room: RoomName, key: str, blob: bytes) -> None:
-        await sleep(0)
-        await self._link.wait()
-        self._blobs[room, key] = blob
+        await self._link.insist(partial(self._blobs.__setitem__, (room, key), blob))
 
     async def load(self, room: RoomName, key: str) -> bytes | None:
-        await sleep(0)
-        self._link.require()
-        return self._blobs.get((room, key))
+        return await self._link.ask(partial(self._blobs.get, (room, key)))
 
     async def discard(self, room: RoomName, key: str) -> None:
-        await sleep(0)
-        self._link.require()
-        self._blobs.pop((room, key), None)
+        await self._link.ask(partial(self._blobs.pop, (room, key), None))
