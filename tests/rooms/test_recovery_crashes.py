@@ -159,7 +159,8 @@ class History:
 
 def kept(room: Recovered) -> tuple[Any, ...]:
     """What must be the same, however a room came back."""
-    return room.seq, list(room.presence), dict(room.state)
+    # Who was just leaving when a snapshot was made stands last in it: their order is not kept.
+    return room.seq, {member.session: member for member in room.presence}, dict(room.state)
 
 
 def decided(room: Recovered) -> set[tuple[Any, ...]]:
