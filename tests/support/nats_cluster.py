@@ -2,14 +2,11 @@
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import pytest
 from tests.support.cluster import free_port, until
 from tests.support.nats_server import TOKEN, NatsServer
 
@@ -69,6 +66,10 @@ class NatsCluster:
         for server in self.servers:
             server.start()
 
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+
     async def ready(self) -> None:
         """Wait until all say that they are healthy, and every stream has a leader and followers
         that are up to date."""
@@ -97,13 +98,3 @@ class NatsCluster:
 
     def _named(self, name: str) -> ClusterServer | None:
         return next((server for server in self.servers if server.name == name), None)
-
-
-@pytest.fixture
-def nats_cluster(tmp_path: Path) -> Iterator[NatsCluster]:
-    cluster = NatsCluster(tmp_path)
-    with ExitStack() as running:
-        for server in cluster.servers:
-            running.callback(server.close)
-        cluster.start()
-        yield cluster

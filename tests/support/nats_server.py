@@ -4,7 +4,6 @@ Test modules take the fixtures in with `pytest_plugins = ["tests.support.nats_se
 
 nats_server     one server for the whole run; never harm it
 frail_server    a server of the test's own: kill it, pause it, restart it on the same port and store
-nats_cluster    three servers of the test's own, each log on all of them (`nats_cluster.py`)
 subjects        `Subjects` with a prefix of the test's own, so that streams are its own, too
 """
 
