@@ -79,6 +79,7 @@ class Conversation:
             "name": session.name,
             "heartbeat_s": services.heartbeat_s,
             "limits": asdict(services.limits),
+            "durability": asdict(services.durability),
             "expires_s": self._expires_s(),
             "time": services.clock.wall_ms(),
         }

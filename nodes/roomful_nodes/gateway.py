@@ -27,7 +27,7 @@ from roomful_protocol.errors import (
     Close,
     Refused,
 )
-from roomful_protocol.frames import Join
+from roomful_protocol.frames import Durability, Join
 from roomful_protocol.ids import NodeId, SessionId
 from roomful_protocol.query import Query
 from roomful_protocol.subjects import Subjects
@@ -65,6 +65,7 @@ class Gateway:
         metrics: Metrics,
         others: Callable[[], int],
         pace: Callable[[], float],
+        durability: Durability = Durability(),  # noqa: B008 - frozen
     ) -> None:
         self.sessions = Sessions(
             node, Secrets(key), bus=bus, subjects=subjects, new_id=new_id, loop=loop, tasks=tasks,
@@ -79,7 +80,7 @@ class Gateway:
         )
         self._services = Services(
             node, asks, hub, self._targets, authenticator, settings.limits, settings.heartbeat_s,
-            clock, new_id, loop, tasks, metrics,
+            clock, new_id, loop, tasks, metrics, durability,
         )  # fmt: skip
         self._settings = settings
         self._lines: set[Conversation] = set()

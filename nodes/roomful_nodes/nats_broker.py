@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from roomful_nodes import nats_keeping
 from roomful_nodes.nats_archive import NatsArchive
 from roomful_nodes.nats_bus import NatsBus
 from roomful_nodes.nats_connection import NatsConnection
@@ -11,17 +12,24 @@ from roomful_nodes.nats_directory import NatsDirectory
 from roomful_nodes.nats_log import NatsLog
 from roomful_nodes.nats_streams import prepare
 from roomful_nodes.seams import Seams
+from roomful_protocol.frames import Durability
 from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock, NewId
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is, and how to be let in: a token, or the path of a credentials file."""
+    """Where the broker is, and how to be let in: a token, or the path of a credentials file.
+
+    `sync_s`: how often its servers bring what they acknowledge to disk, 0 for at once, None if
+    nobody has said. `incarnation`: that of its store, None to ask it.
+    """
 
     urls: Sequence[str]
     token: str | None = field(default=None, repr=False)
     credentials: str | None = None
+    sync_s: float | None = None
+    incarnation: str | None = None
 
 
 @asynccontextmanager
@@ -54,10 +62,14 @@ async def seams_on(
             return connection
 
         leases = await connect("leases")
-        await prepare(leases, subjects, replicas)
+        copies = await prepare(leases, subjects, replicas)
+        incarnation = broker.incarnation
+        if incarnation is None:
+            incarnation = await nats_keeping.incarnation(leases)
         appends = await connect("appends")
         events = await connect("events")
         yield Seams(
             NatsLog(appends, subjects, events), NatsArchive(appends, subjects),
             NatsDirectory(leases, subjects), NatsBus(events), subjects, clock, new_id,
+            Durability(copies, broker.sync_s), incarnation,
         )  # fmt: skip

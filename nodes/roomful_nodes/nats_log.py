@@ -15,7 +15,7 @@ from roomful_nodes.nats_streams import log_stream
 from roomful_nodes.nats_wire import sequence
 from roomful_protocol.ids import Partition, RoomName, name_of, partition_of
 from roomful_protocol.subjects import Subjects, stream_of
-from roomful_rooms.log import Conflict, Record
+from roomful_rooms.log import Conflict, Record, Shortened
 
 APPEND_S: Final = 2.0
 """How long an append waits for its acknowledgement before it looks for itself."""
@@ -81,7 +81,7 @@ class NatsLog:
             if code == WRONG_LAST:
                 looks += await self._shorter(room, after)
                 if looks >= SHORTER_LOOKS:
-                    raise Conflict(f"{room}: the log has lost record {after}")
+                    raise Shortened(f"{room}: the log has lost record {after}")
             await sleep(pause)
             try:
                 return await self._write(room, data, after)

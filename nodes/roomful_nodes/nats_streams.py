@@ -37,7 +37,8 @@ _COMMON: Final = {
 
 # What must be as we want it for the promises to hold; the rest is the operator's to tune.
 _ESSENTIAL: Final = (
-    "subjects", "retention", "discard", "republish", "allow_msg_ttl", "subject_delete_marker_ttl",
+    "subjects", "storage", "retention", "discard", "republish", "allow_msg_ttl",
+    "subject_delete_marker_ttl", "persist_mode",
 )  # fmt: skip
 
 Config = dict[str, Any]
@@ -60,11 +61,12 @@ def _title(subjects: Subjects) -> str:
     return subjects.prefix.replace(".", "_").upper()
 
 
-async def prepare(connection: NatsConnection, subjects: Subjects, replicas: int = 1) -> None:
+async def prepare(connection: NatsConnection, subjects: Subjects, replicas: int = 1) -> int:
     """Make the streams that are missing. Any number of nodes may do so at once.
 
-    Streams that exist keep their number of replicas. Raises BrokerError with one sentence: the
-    broker is too old, has JetStream off or too few servers, or holds streams of another shape.
+    Returns in how many copies all of them are kept: those that exist keep their number. Raises
+    BrokerError with one sentence: the broker is too old, has JetStream off or too few servers, or
+    holds streams of another shape.
     """
     major, minor = connection.server_version
     if (major, minor) < OLDEST_SERVER:
@@ -73,12 +75,16 @@ async def prepare(connection: NatsConnection, subjects: Subjects, replicas: int 
     for pause in pauses(0.05):
         try:
             await call(connection, "INFO")
-            await gather(*(_ensure(connection, one) for one in _configurations(subjects, replicas)))
+            streams = _configurations(subjects, replicas)
+            copies = min(await gather(*(_ensure(connection, one) for one in streams)))
             break
         except (NoAnswer, Rejected) as error:
             _give_up(connection, error, get_running_loop().time() - started)
         await sleep(pause)
-    log.info("nats.streams_ready", prefix=subjects.prefix, url=connection.url)
+    log.info("nats.streams_ready", prefix=subjects.prefix, replicas=copies, url=connection.url)
+    if copies != replicas:
+        log.warning("nats.replicas_differ", found=copies, wanted=replicas)
+    return copies
 
 
 def _give_up(connection: NatsConnection, error: NoAnswer | Rejected, waited_s: float) -> None:
@@ -138,8 +144,8 @@ def _directory_configuration(subjects: Subjects) -> Config:
     }
 
 
-async def _ensure(connection: NatsConnection, wanted: Config) -> None:
-    """Make one stream, or see that the one that is there will do."""
+async def _ensure(connection: NatsConnection, wanted: Config) -> int:
+    """Make one stream, or see that the one that is there will do; how many servers keep it."""
     name = wanted["name"]
     try:
         # Making a stream that is there already, in the same shape, is no error.
@@ -159,3 +165,5 @@ async def _ensure(connection: NatsConnection, wanted: Config) -> None:
             f"The stream {name} at {connection.url} was made with another {' and '.join(wrong)}; "
             "delete it, or choose another prefix."
         )
+    copies: int = found["num_replicas"]
+    return copies

@@ -73,7 +73,7 @@ class Node:
             self.id, settings, key, asks=self._router, hub=self._hub, bus=seams.bus,
             subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop, tasks=tasks,
             metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
-            pace=self._cluster.pace,
+            pace=self._cluster.pace, durability=seams.durability,
         )  # fmt: skip
         self._drain = Drain(self._cluster, self.gateway.departure, clock=clock, tasks=tasks)
         self._probe = Probe(
@@ -91,7 +91,7 @@ class Node:
             self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=seams.clock,
             new_id=seams.new_id, tasks=self.tasks, live=self._live, wrote=self._wrote,
             limits=Limits(settings.mailbox, settings.handler_timeout_s),
-            idle_s=settings.idle_s, grace_s=settings.grace_s,
+            idle_s=settings.idle_s, grace_s=settings.grace_s, incarnation=seams.incarnation,
         )  # fmt: skip
 
     async def start(self) -> None:

@@ -1,8 +1,9 @@
 """What a node stands on: the broker's four faces, real or in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roomful_nodes.bus import Bus
+from roomful_protocol.frames import Durability
 from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.directory import Conflict, Directory
@@ -13,7 +14,11 @@ SIGNING = "signing"
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """One node's hold on the broker, on time and on chance. Simulations pass memory twins."""
+    """One node's hold on the broker, on time and on chance. Simulations pass memory twins.
+
+    `durability`: what the broker is known to keep. `incarnation`: the name of its store since it
+    may last have forgotten something; "" if that never was or is not known.
+    """
 
     log: Log
     archive: Archive
@@ -22,6 +27,8 @@ class Seams:
     subjects: Subjects
     clock: Clock
     new_id: NewId
+    durability: Durability = field(default_factory=Durability)
+    incarnation: str = ""
 
 
 async def cluster_key(seams: Seams) -> bytes:

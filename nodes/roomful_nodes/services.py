@@ -1,7 +1,7 @@
 """What all conversations of a node share."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roomful_nodes import history
@@ -10,7 +10,7 @@ from roomful_nodes.hub import Hub
 from roomful_nodes.membership import Lane
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.targets import Targets
-from roomful_protocol.frames import Limits
+from roomful_protocol.frames import Durability, Limits
 from roomful_protocol.ids import NodeId, RoomName
 from roomful_protocol.messages import Sender
 from roomful_rooms.clock import Clock, NewId
@@ -41,3 +41,4 @@ class Services:
     loop: asyncio.AbstractEventLoop
     tasks: Tasks
     metrics: Metrics
+    durability: Durability = field(default_factory=Durability)

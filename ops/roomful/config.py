@@ -50,6 +50,9 @@ class Config(BaseSettings):
     nats: Listed = Field((), description="NATS servers to use; none starts an embedded one.")
     nats_token: SecretStr | None = Field(None, description="Token for these servers.")
     nats_creds: Path | None = Field(None, description="Credentials file for these servers.")
+    nats_sync_s: float | None = Field(
+        None, ge=0, description="Their sync_interval in seconds, 0 for always; told to clients."
+    )
     prefix: str = Field(
         "rf", pattern=r"^[A-Za-z0-9_-]+$", description="First part of every subject; one a cluster."
     )

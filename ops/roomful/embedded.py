@@ -13,8 +13,9 @@ from typing import Final, Self
 
 from structlog import get_logger
 
-from roomful.embedded_folder import EmbeddedError, Folder, is_free
+from roomful.embedded_folder import SYNC_S, EmbeddedError, Folder, is_free
 from roomful.embedded_process import Process, end, find_binary, start
+from roomful_nodes.nats_broker import Broker
 
 __all__ = ["EmbeddedError", "EmbeddedServer"]
 
@@ -52,6 +53,16 @@ class EmbeddedServer:
         return self._opened().token()
 
     @property
+    def incarnation(self) -> str:
+        """Which one the store is: another one after each time it may have forgotten something."""
+        return self._opened().marker.incarnation
+
+    @property
+    def broker(self) -> Broker:
+        """The server as nodes know it."""
+        return Broker([self.url], self.token, sync_s=SYNC_S, incarnation=self.incarnation)
+
+    @property
     def log_path(self) -> Path:
         """The server's own log."""
         return self._opened().log
@@ -67,6 +78,8 @@ class EmbeddedServer:
             raise EmbeddedError("Start the embedded nats-server from the main thread.")
         binary = find_binary()
         self._folder = await self._locked_folder()
+        if self._folder.marker.anew:
+            log.warning("embedded.store_unsure", incarnation=self.incarnation)
         try:
             await self._launch(binary, self._first_port())
         except BaseException:
@@ -86,11 +99,20 @@ class EmbeddedServer:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
+        folder = self._opened()
         try:
             await end(self._started())
+            await self._settle(folder)
         finally:
-            self._opened().close()
+            folder.close()
         log.info("embedded.stopped", url=self.url)
+
+    async def _settle(self, folder: Folder) -> None:
+        try:
+            await asyncio.to_thread(folder.marker.settle)
+        except OSError as error:
+            # Then the store counts as unsure if the machine boots before the next start.
+            log.warning("embedded.not_settled", reason=str(error))
 
     async def _locked_folder(self) -> Folder:
         """Raises EmbeddedError if another node has it, or nobody can write to it."""

@@ -9,14 +9,18 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
+from roomful.embedded_marker import Marker
 from roomful.failure import Failure
+from roomful_nodes.nats_keeping import embedded_name
 
+SYNC_S: Final = 0.2
+"""How often the server brings what it has acknowledged to disk: what a power failure may cost."""
 LOG_BYTES: Final = 8 * 2**20
 LOG_FILES: Final = 3
 
 _CONFIGURATION: Final = """\
 # Written by Roomful at each start; changes are lost.
-server_name: roomful-embedded
+server_name: "{name}"
 listen: "127.0.0.1:{port}"
 ports_file_dir: {folder}
 logfile: {log}
@@ -25,8 +29,8 @@ logfile_max_num: {log_files}
 authorization {{ token: {token} }}
 jetstream {{
   store_dir: {store}
-  # What the last 200 ms have written may be lost when the machine loses power.
-  sync_interval: "200ms"
+  # What the last moment has written may be lost when the machine loses power.
+  sync_interval: "{sync_ms}ms"
 }}
 """
 
@@ -38,12 +42,14 @@ class EmbeddedError(Failure):
 class Folder:
     """`<data directory>/nats`. Made by `open`, which also locks it; `close` unlocks."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, marker: Marker) -> None:
         self.path = path
         self.lock = lock
+        self.marker = marker
         self.configuration = path / "nats.conf"
         self.log = path / "nats.log"
         self.complaints = path / "nats.err"
+        self.store = path / "store"
 
     @classmethod
     def open(cls, data_dir: Path) -> "Folder":
@@ -53,16 +59,18 @@ class Folder:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise EmbeddedError(
-                f"The data directory {data_dir} cannot be written ({error.strerror}); "
-                "choose another with --data-dir."
-            ) from None
+            raise _unwritable(data_dir, error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
             raise
-        return cls(path, lock)
+        try:
+            marker = Marker(path / "incarnation", path / "store")
+        except OSError as error:
+            os.close(lock)
+            raise _unwritable(data_dir, error) from None
+        return cls(path, lock, marker)
 
     def close(self) -> None:
         """Unlock, unless a server that was given the lock, too, still runs."""
@@ -97,13 +105,15 @@ class Folder:
     def configure(self, port: int) -> None:
         """Write the server's configuration; port -1 lets it choose one."""
         text = _CONFIGURATION.format(
+            name=embedded_name(self.marker.incarnation),
+            sync_ms=round(SYNC_S * 1000),
             port=port,
             folder=_quoted(self.path),
             log=_quoted(self.log),
             log_bytes=LOG_BYTES,
             log_files=LOG_FILES,
             token=_quoted(self.token()),
-            store=_quoted(self.path / "store"),
+            store=_quoted(self.store),
         )
         _write_private(self.configuration, text)
         for stale in self.path.glob("*.ports"):
@@ -121,6 +131,13 @@ class Folder:
                 lines += path.read_text(errors="replace").splitlines()
         grave = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
         return (grave or lines or ["nothing"])[-1].strip()
+
+
+def _unwritable(data_dir: Path, error: OSError) -> EmbeddedError:
+    return EmbeddedError(
+        f"The data directory {data_dir} cannot be written ({error.strerror}); "
+        "choose another with --data-dir."
+    )
 
 
 def is_free(port: int) -> bool:

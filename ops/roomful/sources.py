@@ -91,6 +91,11 @@ def _check(config: Config) -> None:
             f"The embedded broker keeps one copy, not {config.replicas}: name the servers of a"
             " NATS cluster with --nats, or leave --replicas at 1."
         )
+    if config.nats_sync_s is not None and not config.nats:
+        raise Failure(
+            "The embedded broker has a sync interval of its own: --nats-sync-s says that of the"
+            " servers named with --nats."
+        )
     verifiable = (SHARED_SECRET if auth.secret else ()) + (KEY_PAIR if auth.public_key else ())
     for name in config.jwt_algorithms:
         if name not in verifiable:

@@ -111,6 +111,19 @@ class Limits:
     rooms: int = 128
 
 
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What an acknowledged message survives, told in `hello`.
+
+    `copies`: how many servers of the broker keep it; more than half of them have it by then.
+    `power_loss_s`: what those servers may forget when they lose power together, in seconds before
+    it; None: not known.
+    """
+
+    copies: int = 1
+    power_loss_s: float | None = None
+
+
 def _with(frame: dict[str, object], id: ClientId | None, room: RoomName | None = None) -> Frame:
     if id is not None:
         frame["id"] = id

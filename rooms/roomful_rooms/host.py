@@ -15,6 +15,7 @@ from roomful_protocol.messages import MOVED, Command, Live
 from roomful_rooms.actor import Limits, RoomActor
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered
+from roomful_rooms.epochs import Epochs
 from roomful_rooms.journal import Fenced, Journal, Wrote
 from roomful_rooms.kinds import Kinds
 from roomful_rooms.log import Archive, Log, Record, Unavailable
@@ -53,12 +54,14 @@ class RoomHost:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         idle_s: float = 300,
         grace_s: float = 15,
+        incarnation: str = "",
     ) -> None:
         self._node = node
         self._kinds, self._log, self._archive = kinds, log, archive
         self._clock, self._new_id, self._tasks = clock, new_id, tasks
         self._live, self._wrote, self._limits = live, wrote, limits
         self._idle_s = idle_s
+        self._epochs = Epochs(new_id, incarnation)
         self._sweep = Sweep(tasks, grace_s)
         self._terms: dict[Partition, int] = {}
         self._actors: dict[RoomName, RoomActor] = {}
@@ -86,7 +89,8 @@ class RoomHost:
         kind = self._kinds.of(room)
         journal = Journal(
             room, term, self._node, log=self._log, archive=self._archive, clock=self._clock,
-            new_id=self._new_id, tasks=self._tasks, keep=kind.history, wrote=self._wrote,
+            new_id=self._new_id, epochs=self._epochs, tasks=self._tasks, keep=kind.history,
+            wrote=self._wrote,
         )  # fmt: skip
         actor = RoomActor(
             kind, journal, clock=self._clock, tasks=self._tasks, limits=self._limits,

@@ -15,7 +15,8 @@ from roomful_protocol.codecs.stored import pack_block, pack_page, pack_snapshot
 from roomful_protocol.ids import NodeId, RoomName, SessionId
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
-from roomful_rooms.log import Archive, Conflict, Log, Unavailable
+from roomful_rooms.epochs import Epochs
+from roomful_rooms.log import Archive, Conflict, Log, Shortened, Unavailable
 from roomful_rooms.presence import LISTED
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import SNAPSHOT, Recovered, recover
@@ -51,6 +52,7 @@ class Journal:
         archive: Archive,
         clock: Clock,
         new_id: NewId,
+        epochs: Epochs,
         tasks: Tasks,
         keep: int,
         wrote: Wrote,
@@ -62,7 +64,7 @@ class Journal:
         self.recent = Recent("", 0, ())
         self.draft = Draft(room, 1)
         self._log, self._archive, self._clock = log, archive, clock
-        self._new_id, self._tasks, self._keep, self._wrote = new_id, tasks, keep, wrote
+        self._epochs, self._tasks, self._keep, self._wrote = epochs, tasks, keep, wrote
         self._position = 0
         self._number = 0
         self._since_checkpoint = 0
@@ -103,7 +105,7 @@ class Journal:
         if held.term > self.term:
             raise Fenced(f"{self.room} is written under term {held.term} > {self.term}")
         # A log with a hole is another history: clients must not take it for theirs.
-        epoch = held.epoch if held.epoch and held.whole else self._new_id()[:8]
+        epoch = self._epochs.of(self.room, held)
         self.recent = Recent(epoch, held.seq - len(held.entries), held.pages)
         self.recent.add(held.entries)
         self.draft = Draft(self.room, held.seq + 1)
@@ -111,6 +113,7 @@ class Journal:
             await self._append(self._block(self.draft), held.position)
         except Conflict:
             return False
+        self._epochs.begun(self.room)
         self._since_checkpoint = held.blocks
         if not held.whole:
             # Or the next to recover would find the same hole, or a snapshot of what is lost.
@@ -136,7 +139,11 @@ class Journal:
 
     async def _append(self, block: Block, after: int) -> None:
         started = self._clock.monotonic()
-        self._position = await self._log.append(self.room, pack_block(block), after)
+        try:
+            self._position = await self._log.append(self.room, pack_block(block), after)
+        except Shortened:
+            self._epochs.shortened(self.room)
+            raise
         self._wrote(block, self._clock.monotonic() - started)
 
     # -- committing --------------------------------------------------------------------------------

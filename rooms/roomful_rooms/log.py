@@ -15,6 +15,10 @@ class Conflict(Exception):
     """The room's last record is not the one that the append came after: the writer is fenced."""
 
 
+class Shortened(Conflict):
+    """The log ends before that record: the broker has lost what it had acknowledged."""
+
+
 class Unavailable(Exception):
     """The broker did not answer in time; for reads only, an append waits until it knows."""
 
@@ -42,7 +46,7 @@ class Log(Protocol):
 
         Returns only when the outcome is known, however long the broker is away: `data` must be
         unique, so that after a lost acknowledgement the tail can be compared with it. Cancelling
-        leaves the outcome unknown. Raises Conflict.
+        leaves the outcome unknown. Raises Conflict, and Shortened where that can be told.
         """
         ...
 

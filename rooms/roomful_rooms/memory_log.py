@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 
 from roomful_protocol.ids import Partition, RoomName, partition_of
-from roomful_rooms.log import Conflict, Record
+from roomful_rooms.log import Conflict, Record, Shortened
 from roomful_rooms.memory_link import Link, Listener
 
 KEPT = 4096
@@ -24,9 +24,11 @@ class LogStore:
         self._positions = count(1)
 
     def append(self, room: RoomName, data: bytes, after: int) -> int:
-        """Store and announce, unless it has been before. Raises Conflict."""
+        """Store and announce, unless it has been before. Raises Conflict and Shortened."""
         records = self.records[room]
         newest = records[-1].position if records else 0
+        if newest < after:
+            raise Shortened(f"{room}: the newest record is {newest}, before {after}")
         if newest != after:
             found = next(iter(self.read(room, after, 1)), None)
             if found is not None and found.data == data:

@@ -57,6 +57,7 @@ async def test_hello_says_who_one_is_and_every_limit(node: MemoryNode) -> None:
         "name": "Ann",
         "heartbeat_s": 25,
         "limits": {"message_bytes": 65536, "messages_per_s": 50, "burst": 100, "rooms": 128},
+        "durability": {"copies": 1, "power_loss_s": None},
         "expires_s": None,
     }
     assert wire.hello["session"].startswith("n1-")

@@ -98,7 +98,9 @@ async def test_a_stream_of_another_shape_is_refused(
     name = log_stream(subjects, 7)
     other = {"name": name, "subjects": [f"{subjects.prefix}.log.7.*.*"], "storage": "memory"}
     await call(connection, f"STREAM.CREATE.{name}", other)
-    with pytest.raises(BrokerError, match=f"The stream {name} .* with another republish"):
+    with pytest.raises(
+        BrokerError, match=f"The stream {name} .* with another storage and republish"
+    ):
         await prepare(connection, subjects)
 
 

@@ -88,6 +88,7 @@ def test_nobody_is_let_in_from_outside_by_accident(host: str) -> None:
     ("flags", "said"),
     [
         ({"replicas": "3"}, "The embedded broker keeps one copy"),
+        ({"nats_sync_s": "0"}, "The embedded broker has a sync interval of its own"),
         ({"jwt_algorithms": ["RS256"], "jwt_secret": "s" * 32}, "RS256 cannot be verified"),
         (
             {"jwt_algorithms": ["HS256"], "jwt_public_key": "-----BEGIN PUBLIC KEY-----"},
