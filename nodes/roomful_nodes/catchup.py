@@ -82,11 +82,11 @@ class CatchUp:
         for end, entry in enumerate(entries, 1):
             size += len(entry.frame)
             if size >= CHUNK_BYTES or end == len(entries):
+                await outbox.drained()
                 data, self._last = shown_to(self._follower, entries[start:end], self._last)
                 self._after = entry.seq
                 outbox.write(data)
                 start, size = end, 0
-                await outbox.drained()
 
     def _gap(self, seq: int, reason: str) -> None:
         self._follower.outbox.send(frames.gap(self._feed.room, self._after + 1, seq, reason))

@@ -114,6 +114,9 @@ class Conversation:
 
     def beat(self, now: float) -> None:
         """Ask a silent client for a sign of life, or give it up. `now`: monotonic seconds."""
+        if self._unread is not None:
+            # It may not be silent at all: it is not listened to. `drained` has its own patience.
+            return
         if now - max(self._heard_at, self._pinged_at) < self._services.heartbeat_s:
             return
         if self._pinged_at > self._heard_at:

@@ -11,7 +11,7 @@ from roomful_nodes.catchup import CatchUp
 from roomful_nodes.fanout import shown_to
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import Outbox, Stalled
+from roomful_nodes.outbox import LOW, Outbox, Stalled
 from roomful_protocol import frames
 from roomful_protocol.errors import TOO_SLOW, Close, Code
 from roomful_protocol.frames import NEW, ClientId, Frame, Join, person
@@ -102,7 +102,7 @@ class Membership:
         self._feed.begin(welcome.epoch, welcome.seq)
         self._feed.detach(self)
         self.outbox.send(frames.joined(id, self.room, _told(welcome)))
-        if welcome.entries is None:
+        if welcome.entries is None or self.outbox.waiting > LOW:
             self._catch_up(welcome.start, welcome.start)
             return
         data, last = shown_to(self, welcome.entries, welcome.start)

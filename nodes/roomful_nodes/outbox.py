@@ -3,7 +3,7 @@
 Nothing is queued here: what the kernel does not take waits in the transport, and how much that is
 decides what a slow client still gets. Below LOW everything; above it, nothing ephemeral; above
 HIGH, no live events at all, only what it can take from the log at its own pace; after PATIENCE_S
-without progress, a `bye`.
+without progress, or above MOST, a `bye`.
 """
 
 import asyncio
@@ -12,11 +12,13 @@ from typing import Final, Protocol
 
 from roomful_protocol import frames
 from roomful_protocol.codecs import Codec
-from roomful_protocol.errors import Close
+from roomful_protocol.errors import TOO_SLOW, Close
 from roomful_protocol.frames import Frame
 
 LOW: Final = 256 * 1024
 HIGH: Final = 1024 * 1024
+MOST: Final = 4 * 1024 * 1024
+"""What others may send a client, who is not asked whether it has room for it, ends here."""
 PATIENCE_S: Final = 30.0
 CLOSE_S: Final = 5.0
 """So long the client's answer to a close is waited for, in seconds."""
@@ -62,6 +64,7 @@ class Outbox:
         self.close: Close | None = None
         self._transport = transport
         self._ended = ended
+        self._turn = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
@@ -82,6 +85,9 @@ class Outbox:
         except GONE:
             # Its reader is about to find out.
             self.open = False
+        else:
+            if self.waiting > MOST:
+                self.end(TOO_SLOW)
 
     def send(self, frame: Frame) -> None:
         self.write(framed(self.codec.encode(frame), self.codec.opcode))
@@ -92,13 +98,13 @@ class Outbox:
 
     def end(self, close: Close, *, delay_ms: tuple[int, int] = (0, 0)) -> None:
         """Say `bye` and have the socket closed."""
-        if not self.open:
+        if not self.open or self.close is not None:
             return
+        self.close = close
         self.send(frames.bye(close, delay_ms=delay_ms, resume=close.reconnect))
         # Else the client's own Close would not be heard.
         self.resume_reading()
         self.open = False
-        self.close = close
         self._ended()
 
     def shut(self) -> None:
@@ -114,16 +120,23 @@ class Outbox:
             self._transport.resume_reading()
 
     async def drained(self) -> None:
-        """Return once no more than LOW bytes wait, or the socket has ended. Raises Stalled."""
-        clock = asyncio.get_running_loop().time
-        least, deadline, pause = self.waiting, clock() + PATIENCE_S, _POLL_S[0]
-        while self.open and (waiting := self.waiting) > LOW:
-            if waiting < least:
-                least, deadline = waiting, clock() + PATIENCE_S
-            elif clock() >= deadline:
-                raise Stalled
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _POLL_S[1])
+        """Return once no more than LOW bytes wait, or the socket has ended. Raises Stalled.
+
+        Whoever writes in the turn of the loop in which this returns exceeds LOW by no more than
+        that: those who wait for the same socket are let on one after the other.
+        """
+        async with self._turn:
+            clock = asyncio.get_running_loop().time
+            before, deadline, pause = self.waiting, clock() + PATIENCE_S, _POLL_S[0]
+            while self.open and (waiting := self.waiting) > LOW:
+                # Others may write meanwhile; whatever has gone, the client has taken.
+                if waiting < before:
+                    deadline = clock() + PATIENCE_S
+                elif clock() >= deadline:
+                    raise Stalled
+                before = waiting
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _POLL_S[1])
 
 
 def _nothing() -> None:

@@ -1,18 +1,19 @@
 """What a client may ask of rooms and of others, once it is known who it is."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
 import structlog
 
 from roomful_nodes.membership import Membership
-from roomful_nodes.outbox import Outbox
+from roomful_nodes.outbox import Outbox, Stalled
 from roomful_nodes.rate import Credit
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
 from roomful_protocol import frames
 from roomful_protocol.codecs.events import history_frame
-from roomful_protocol.errors import Close, Code, Refused
+from roomful_protocol.errors import TOO_SLOW, Close, Code, Refused
 from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Send, person
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import (
@@ -47,6 +48,8 @@ class Requests:
         self.resumed = False
         self._services, self._session = services, session
         self._outbox, self._credit, self._failed = outbox, credit, failed
+        # History is told one piece at a time: else what one client asks for at once fills memory.
+        self._telling = asyncio.Lock()
 
     def forget(self) -> None:
         """Nothing will be asked any more."""
@@ -169,12 +172,17 @@ class Requests:
         read = Read(history.after, history.before, history.limit)
         past, room = self._services.hub.history, membership.room
         try:
-            entries, more = await past.visible(room, membership.sender, read)
+            async with self._telling:
+                if not self._outbox.open:
+                    return
+                entries, more = await past.visible(room, membership.sender, read)
+                await self._outbox.drained()
+                events = [entry.frame for entry in entries]
+                self._outbox.show(history_frame(history.id, room, events, more))
         except Refused as refusal:
             self._outbox.send(frames.error(refusal, history.id, room))
-        else:
-            events = [entry.frame for entry in entries]
-            self._outbox.show(history_frame(history.id, room, events, more))
+        except Stalled:
+            self._failed(TOO_SLOW)
         finally:
             self._credit.settle(size)
 

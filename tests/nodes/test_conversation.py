@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.rooms import World, turns, until, world
 from tests.support.sockets import FakeTransport
+from tests.support.virtual_time import virtual
 
 from roomful_nodes import outbox as outbox_module
 from roomful_nodes.auth import Authenticator, Identity, Secrets
 from roomful_nodes.conversation import PING, Conversation
-from roomful_nodes.outbox import HIGH, Outbox
+from roomful_nodes.history import VISIBLE_BYTES
+from roomful_nodes.outbox import HIGH, LOW, PATIENCE_S, Outbox
 from roomful_nodes.rate import Credit
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
@@ -219,6 +221,69 @@ async def test_a_client_that_never_reads_its_answers_is_given_up(
     talk.say({"type": "ping"})
     await until(lambda: talk.ended)
     assert talk.frames[-1]["data"]["code"] == "too_slow"
+
+
+@virtual
+async def test_history_is_told_no_faster_than_it_is_read() -> None:
+    async with world() as here:
+        for _ in range(200):
+            here.room.say("x" * 4000)
+        talk = Talk(here)
+        talk.say({"type": "join", "room": "lobby"})
+        talk.transport.stuck = True
+        for number in range(50):
+            talk.say({"type": "history", "id": number, "limit": 100})
+        await asyncio.sleep(1)
+        assert 0 < talk.transport.waiting < LOW + VISIBLE_BYTES
+        while not any(frame.get("id") == 49 for frame in talk.frames):
+            talk.transport.waiting = 0
+            await asyncio.sleep(1)
+            assert talk.transport.waiting < LOW + VISIBLE_BYTES
+        told = [frame["id"] for frame in talk.frames if frame["type"] == "history"]
+        assert told == list(range(50))
+        assert talk.ended == 0
+
+
+@virtual
+async def test_who_asks_for_history_and_never_reads_it_is_given_up() -> None:
+    async with world() as here:
+        for _ in range(200):
+            here.room.say("x" * 4000)
+        talk = Talk(here)
+        talk.say({"type": "join", "room": "lobby"})
+        talk.transport.stuck = True
+        for number in range(50):
+            talk.say({"type": "history", "id": number, "limit": 100})
+        await until(lambda: talk.ended, within_s=PATIENCE_S + 5)
+        assert talk.frames[-1]["data"]["code"] == "too_slow"
+        asked = len(here.room.asked)
+        await asyncio.sleep(60)
+        assert len(here.room.asked) == asked
+
+
+@virtual
+async def test_joins_at_once_fill_no_socket_that_is_not_read() -> None:
+    async with world() as here:
+        for _ in range(60):
+            here.room.say("x" * 4000)
+        talk = Talk(here)
+        talk.transport.stuck = True
+        for number in range(30):
+            talk.say({"type": "join", "room": "lobby", "id": number, "since": 0})
+        await asyncio.sleep(1)
+        assert talk.transport.waiting < 2 * LOW + 64 * 1024
+
+
+@virtual
+async def test_who_is_not_listened_to_is_not_silent() -> None:
+    async with world() as here:
+        talk = Talk(here)
+        talk.transport.waiting = HIGH + 1
+        talk.say({"type": "ping"})
+        await turns()
+        for _ in range(10):
+            talk.beat(20)
+        assert talk.ended == 0
 
 
 async def test_what_comes_after_the_end_is_not_heard(here: World) -> None:

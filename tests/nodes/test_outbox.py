@@ -1,10 +1,13 @@
 """The way out to one socket."""
 
+import asyncio
+
 import pytest
 from tests.support.sockets import FakeTransport
+from tests.support.virtual_time import virtual
 
 from roomful_nodes import outbox as outbox_module
-from roomful_nodes.outbox import LOW, Outbox, Stalled, framed
+from roomful_nodes.outbox import LOW, MOST, PATIENCE_S, Outbox, Stalled, framed
 from roomful_protocol.codecs import JSON, MSGPACK
 from roomful_protocol.errors import DRAIN, KICKED, TOO_SLOW
 from roomful_protocol.frames import pong
@@ -87,6 +90,57 @@ async def test_a_client_that_takes_nothing_is_given_up(
     transport.waiting = LOW + 1
     with pytest.raises(Stalled):
         await outbox.drained()
+
+
+@virtual
+async def test_whatever_the_client_takes_is_progress_though_others_write_more() -> None:
+    transport = FakeTransport()
+    outbox = Outbox(transport, JSON, lambda: None)
+    transport.waiting = LOW + 1
+    waiting = asyncio.ensure_future(outbox.drained())
+    for _ in range(10):
+        await asyncio.sleep(PATIENCE_S / 2)
+        transport.waiting += 5000
+        await asyncio.sleep(1)
+        transport.waiting -= 100
+    assert not waiting.done()
+    transport.waiting = LOW
+    await waiting
+
+
+@virtual
+async def test_those_who_wait_for_one_socket_write_in_turn() -> None:
+    transport = FakeTransport()
+    transport.stuck = True
+    outbox = Outbox(transport, JSON, lambda: None)
+    wrote = []
+
+    async def writing(number: int) -> None:
+        for _ in range(3):
+            await outbox.drained()
+            outbox.write(b"x" * (LOW + 1))
+            wrote.append(number)
+
+    writers = [asyncio.ensure_future(writing(number)) for number in range(5)]
+    for _ in range(15):
+        await asyncio.sleep(1)
+        assert transport.waiting <= LOW + 1
+        transport.waiting = 0
+    await asyncio.gather(*writers)
+    # The first finds an empty socket; from then on nobody writes twice while others wait.
+    assert wrote == [0, *[0, 1, 2, 3, 4] * 2, 1, 2, 3, 4]
+
+
+def test_more_than_fits_ends_it(outbox: Outbox, transport: FakeTransport, ended: list[int]) -> None:
+    transport.stuck = True
+    for _ in range(9):
+        outbox.write(framed(b"x" * (MOST // 8), 2))
+    assert (outbox.open, outbox.close, ended) == (False, TOO_SLOW, [1])
+    opcode, bye = transport.payloads()[-1]
+    assert (opcode, b'"too_slow"' in bye) == (1, True)
+    written = len(transport.written)
+    outbox.write(b"more")
+    assert len(transport.written) == written
 
 
 async def test_waiting_ends_with_the_socket(outbox: Outbox, transport: FakeTransport) -> None:
