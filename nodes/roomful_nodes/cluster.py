@@ -5,7 +5,7 @@ which every node changes as it sees fit (`placement`); and what is known of both
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import astuple
 from typing import Final
 
@@ -38,8 +38,7 @@ class Cluster:
 
     `changed` is called after each change of the view, `returned` when this node is back after it
     was taken for dead, `ordered` with the window (seconds; None: the usual one) when this node is
-    to drain. `counted` brings what others are told of this node up to date.
-    """
+    to drain. `counted` brings what others are told of this node up to date."""
 
     def __init__(
         self,
@@ -51,6 +50,7 @@ class Cluster:
         tasks: Tasks,
         lease_s: int,
         counted: Callable[[NodeInfo], NodeInfo],
+        sound: Callable[[], Awaitable[None]],
         changed: Callable[[], None] = lambda: None,
         returned: Callable[[], None] = lambda: None,
         ordered: Callable[[float | None], None] = lambda _window_s: None,
@@ -60,7 +60,8 @@ class Cluster:
         self._view = View(me.id, self._heard)
         self._registration = Registration(
             me, directory, self._view, clock=clock, lease_s=lease_s, counted=counted,
-            suspend=host.suspend, returned=returned,
+            sound=sound,
+            serve_until=host.serve_until, returned=returned,
         )  # fmt: skip
         self._placement = Placement(
             me.id, directory, self._view, host, held=lambda: self._registration.held,
@@ -135,6 +136,7 @@ class Cluster:
         await self._registration.first()
         await self._view.resync(self._directory)
         self._tasks.start(self._registration.keep(), "lease")
+        self._tasks.start(self._registration.keep_sound(), "soundness")
         self._tasks.start(self._placement.keep(), "placement")
         self._tasks.start(self._keep_synced(), "directory")
 

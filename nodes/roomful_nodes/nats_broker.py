@@ -1,5 +1,6 @@
 """A node's three connections to NATS, and its seams on them."""
 
+from asyncio import gather
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,8 +69,12 @@ async def seams_on(
             incarnation = await nats_keeping.incarnation(leases)
         appends = await connect("appends")
         events = await connect("events")
+
+        async def sound() -> None:
+            await gather(appends.answered(), events.answered())
+
         yield Seams(
             NatsLog(appends, subjects, events), NatsArchive(appends, subjects),
             NatsDirectory(leases, subjects), NatsBus(events), subjects, clock, new_id,
-            Durability(copies, broker.sync_s), incarnation,
+            Durability(copies, broker.sync_s), incarnation, sound,
         )  # fmt: skip

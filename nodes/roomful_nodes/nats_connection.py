@@ -21,6 +21,7 @@ from roomful_nodes.nats_plain import PlainClient
 from roomful_nodes.nats_requests import Answer, NoAnswer, Requests
 from roomful_nodes.nats_resilient import fits
 from roomful_nodes.nats_wire import Heard
+from roomful_rooms.log import Unavailable
 
 __all__ = ["BrokerError", "NatsConnection", "NatsFollowing"]
 
@@ -193,6 +194,14 @@ class NatsConnection:
         It survives reconnects; what is published in between is missed.
         """
         return NatsFollowing(self._client, await self._client.listen(subject, heard))
+
+    async def answered(self) -> None:
+        """Return when the broker has answered to all that was sent so far; while it is away, when
+        it is back. Raises Unavailable if the connection is closed for good."""
+        try:
+            await self._client.settled()
+        except errors.ConnectionClosedError:
+            raise Unavailable("the connection was closed") from None
 
     async def close(self) -> None:
         """Send what is pending, a few seconds at most, and end. May be called more than once."""

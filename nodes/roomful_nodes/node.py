@@ -59,7 +59,8 @@ class Node:
             NodeInfo(self.id, settings.address, version("roomful"), clock.wall_ms()),
             seams.directory, self._host, clock=clock, tasks=tasks,
             lease_s=max(1, round(settings.lease_s)), counted=self._counted,
-            changed=self._changed, returned=self._returned, ordered=self._ordered,
+            sound=seams.sound, changed=self._changed, returned=self._returned,
+            ordered=self._ordered,
         )  # fmt: skip
         self._router = Router(
             self.id, self._host, seams.bus, subjects, owner=self._cluster.owner, clock=clock,

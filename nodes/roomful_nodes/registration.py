@@ -5,7 +5,7 @@ clock, so a node that was paused knows on waking that it may have been declared 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 
 import structlog
@@ -17,14 +17,20 @@ from roomful_rooms.directory import Conflict, Directory, Item, Unavailable
 
 EXPIRY_LATE_S = 2.0
 """The broker may notice so much later that a key has expired, in seconds."""
+RENEWALS = 5
+"""A lease is renewed so often in its time."""
+AGAIN_S = 0.02
+"""Pause before another attempt, where it is known what was wrong with the last one."""
 
 log = structlog.get_logger()
 
 
 class Registration:
-    """`me` is what the others are told of this node. `suspend` is called when the lease becomes
-    certain or doubtful, `returned` when this node is back after it was taken for dead; `counted`
-    brings what is told up to date.
+    """`me` is what the others are told of this node; `counted` brings that up to date.
+
+    `sound` returns when all that the node needs of the broker has answered. `serve_until` is told
+    up to when the lease is certain, monotonic seconds; `returned` is called when this node is back
+    after it was taken for dead.
     """
 
     def __init__(
@@ -36,14 +42,17 @@ class Registration:
         clock: Clock,
         lease_s: int,
         counted: Callable[[NodeInfo], NodeInfo],
-        suspend: Callable[[bool], None],
+        sound: Callable[[], Awaitable[None]],
+        serve_until: Callable[[float], None],
         returned: Callable[[], None],
     ) -> None:
         self.me = me
         self._directory, self._view, self._clock, self._lease_s = directory, view, clock, lease_s
-        self._counted, self._suspend, self._returned = counted, suspend, returned
+        self._counted, self._sound = counted, sound
+        self._serve_until, self._returned = serve_until, returned
         self._revision = 0
         self._until = 0.0
+        self._sound_at = clock.monotonic()
         self._taken_for_dead = False
         self._putting = asyncio.Lock()
 
@@ -72,19 +81,46 @@ class Registration:
     async def keep(self) -> None:
         """Renew until cancelled."""
         while True:
-            await asyncio.sleep(self._lease_s / 5)
+            pause_s = self._lease_s / RENEWALS if await self._renewed() else AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    async def keep_sound(self) -> None:
+        """Ask all connections for signs of life, until cancelled."""
+        while True:
             try:
-                await asyncio.wait_for(self._put(), self._lease_s / 2)
-            except (Unavailable, TimeoutError):
-                log.warning(
-                    "node.lease_unsure", left_s=round(self._until - self._clock.monotonic(), 1)
-                )
-            except Conflict:
-                await self._look_again()
-            else:
-                self._back()
-            if not self.held:
-                self._suspend(True)
+                await self._ask_soundness()
+            except Unavailable as problem:
+                log.warning("node.unsound", reason=str(problem))
+            await asyncio.sleep(self._lease_s / RENEWALS)
+
+    async def _ask_soundness(self) -> None:
+        asked = self._clock.monotonic()
+        await self._sound()
+        self._sound_at = asked
+
+    async def _renewed(self) -> bool:
+        """Renew, if that can be; False if the key was not as we thought, and now is known."""
+        try:
+            await asyncio.wait_for(self._put_if_sound(), self._lease_s / 2)
+        except (Unavailable, TimeoutError) as problem:
+            left_s = round(self._until - self._clock.monotonic(), 1)
+            log.warning("node.lease_unsure", left_s=left_s, reason=str(problem) or "no answer")
+        except Conflict:
+            return not await self._looked_again()
+        else:
+            self._back()
+        finally:
+            self._serve_until(self._until)
+        return True
+
+    async def _put_if_sound(self) -> None:
+        """A node that kept its lease, but could neither append nor hear, would hold up its rooms.
+
+        A lease's time is what an answer may take, so that no flood costs a node its rooms.
+        """
+        if self._clock.monotonic() - self._sound_at > self._lease_s:
+            await self._ask_soundness()
+        await self._put()
 
     async def tell(self, state: str, left_s: float | None) -> None:
         """Have the others know that this node is in `state`. Raises Unavailable and Conflict; then
@@ -102,7 +138,7 @@ class Registration:
             )
         # Whole seconds of the broker's clock may be a little shorter than ours.
         self._until = sent + self._lease_s * 0.9
-        self._suspend(False)
+        self._serve_until(self._until)
 
     def _back(self) -> None:
         """Others may have swept what was ours while we were away."""
@@ -110,15 +146,21 @@ class Registration:
             self._taken_for_dead = False
             self._returned()
 
-    async def _look_again(self) -> None:
-        """Our key has expired or been written by an attempt of ours that seemed to fail."""
+    async def _looked_again(self) -> bool:
+        """Our key has expired, or been written by an attempt of ours that seemed to fail: which of
+        both. False if the broker does not say."""
         try:
-            item = (await self._directory.items()).get(key_of(self.me.id))
+            # The table, too: what has become of our partitions counts before we serve again.
+            await self._view.resync(self._directory)
         except Unavailable:
-            return
-        log.warning("node.lease_lost" if item is None else "node.lease_unsure")
-        self._taken_for_dead |= item is None
-        self._revision = 0 if item is None else item.revision
+            return False
+        if self.me.id in self._view.nodes:
+            log.warning("node.lease_unsure", left_s=0, reason="written by an earlier attempt")
+            self._revision = self._view.revision(key_of(self.me.id))
+        else:
+            log.warning("node.lease_lost")
+            self._taken_for_dead, self._revision, self._until = True, 0, 0.0
+        return True
 
     async def end(self) -> None:
         """Leave: others need not wait for the lease to expire."""

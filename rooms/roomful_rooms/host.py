@@ -6,6 +6,7 @@ command is answered `Moved`. That is courtesy, not safety: what keeps two hosts 
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from math import inf
 
 import structlog
 
@@ -66,14 +67,14 @@ class RoomHost:
         self._terms: dict[Partition, int] = {}
         self._actors: dict[RoomName, RoomActor] = {}
         self._failures: dict[RoomName, tuple[float, float]] = {}
-        self._suspended = self._closed = False
+        self._until, self._suspended, self._closed = inf, False, False
         self._waking = asyncio.Semaphore(WAKING)
 
     # -- commands ----------------------------------------------------------------------------------
 
     def receive(self, command: Command, answered: Answered) -> None:
         """Hand `command` to its room, starting it if need be; Moved if it is not ours to serve."""
-        actor = None if self._suspended else self._actors.get(command.room)
+        actor = self._actors.get(command.room) if self._certain else None
         if actor is None:
             actor = self._start(command.room)
         if actor is None:
@@ -84,7 +85,7 @@ class RoomHost:
     def _start(self, room: RoomName) -> RoomActor | None:
         term = self._terms.get(partition_of(room))
         _, not_before = self._failures.get(room, (0.0, 0.0))
-        if term is None or self._suspended or self._clock.monotonic() < not_before:
+        if term is None or not self._certain or self._clock.monotonic() < not_before:
             return None
         kind = self._kinds.of(room)
         journal = Journal(
@@ -207,11 +208,22 @@ class RoomHost:
             if self._actors.get(actor.name) is actor:
                 del self._actors[actor.name]
 
-    def suspend(self, suspended: bool) -> None:
-        """While the lease is in doubt, serve nobody; what is in memory stays."""
-        if suspended != self._suspended:
-            log_.warning("host.suspended" if suspended else "host.resumed")
-        self._suspended = suspended
+    def serve_until(self, until: float) -> None:
+        """Serve nobody from `until` on, in monotonic seconds: then the lease is in doubt. What is
+        in memory stays, and serves again when told a later time."""
+        self._until = until
+        self._tell_certainty()
+
+    @property
+    def _certain(self) -> bool:
+        """Whether the lease is certain at this moment. Somebody who was paused finds a lot to do on
+        waking, and may not be told in time that it is not."""
+        return self._clock.monotonic() < self._until
+
+    def _tell_certainty(self) -> None:
+        if self._suspended == self._certain:
+            self._suspended = not self._suspended
+            log_.warning("host.suspended" if self._suspended else "host.resumed")
 
     async def close(self) -> None:
         """Stop all rooms in good order, and start none any more."""
@@ -227,7 +239,8 @@ class RoomHost:
             await asyncio.sleep(TEND_S)
             now = self._clock.monotonic()
             try:
-                if not self._suspended:
+                self._tell_certainty()
+                if self._certain:
                     self._sweep.look(list(self._actors.values()), frozenset(living()), now)
                     self._beacon(now)
                 self._rest(now)
