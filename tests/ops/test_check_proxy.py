@@ -169,6 +169,32 @@ async def test_a_black_hole_hides_ends_and_takes_new_connections_nowhere(
     writer.close()
 
 
+async def test_faults_of_some_connections_leave_the_others_alone(
+    wire: Wire, proxy: FaultProxy, server: Shouter
+) -> None:
+    await say(wire, b"hello, I am ann")
+    other = await asyncio.open_connection(HOST, proxy.port)
+    await say(other, b"hello, I am bob")
+    proxy.only(b"I am bob")
+    proxy.hold()
+    other[1].write(b"lost?")
+    assert await nothing_comes(other)
+    assert await say(wire, b"well?") == b"WELL?"
+    proxy.cut()
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(other[0].read(1), 5)
+    again = await asyncio.open_connection(HOST, proxy.port)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await say(again, b"It is me again: I am bob")
+    assert b"me again" not in server.heard
+    proxy.heal()
+    other = await asyncio.open_connection(HOST, proxy.port)
+    await say(other, b"I am bob")
+    assert await say(wire, b"well?") == b"WELL?"
+    for _, writer in (other, again):
+        writer.close()
+
+
 async def test_a_delay_keeps_the_order(wire: Wire, proxy: FaultProxy) -> None:
     loop = asyncio.get_running_loop()
     proxy.delay(0.2, "down")
