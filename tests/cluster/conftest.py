@@ -16,12 +16,15 @@ Connect = Callable[..., Awaitable[Wire]]
 
 @pytest.fixture
 async def start_node(frail_server: NatsServer, tmp_path: Path) -> AsyncIterator[StartNode]:
-    """Start nodes of one cluster on `frail_server`: `await start_node(*flags)`."""
+    """Start nodes of one cluster on `frail_server`: `await start_node(*flags)`. `nats`: another way
+    to it."""
     async with AsyncExitStack() as running:
 
-        async def start(*flags: str, port: int | None = None) -> NodeProcess:
+        async def start(
+            *flags: str, port: int | None = None, nats: str | None = None
+        ) -> NodeProcess:
             node = NodeProcess(
-                tmp_path, "--nats", frail_server.url, "--nats-token", frail_server.token,
+                tmp_path, "--nats", nats or frail_server.url, "--nats-token", frail_server.token,
                 "--lease-s", "2", "--grace-s", "3", *flags, port=port,
             )  # fmt: skip
             running.push_async_callback(node.cleanup)
