@@ -33,7 +33,7 @@ class CatchUp:
     ) -> None:
         self._feed, self._history = feed, history
         self._follower, self._sender = follower, sender
-        self._epoch = feed.epoch
+        self._epoch, self._beginning = feed.epoch, feed.beginnings
         self._after, self._last = after, last
 
     async def run(self) -> bool:
@@ -53,10 +53,11 @@ class CatchUp:
                 pause = await self._feed.backed_off(pause)
 
     def _arrived(self) -> bool:
-        if self._feed.epoch != self._epoch:
+        if self._feed.beginnings != self._beginning:
             # Its numbers are of a log that is gone.
-            self._gap(self._feed.head, "epoch")
-            self._epoch = self._feed.epoch
+            reason = "lost" if self._feed.epoch == self._epoch else "epoch"
+            self._epoch, self._beginning = self._feed.epoch, self._feed.beginnings
+            self._gap(self._feed.head, reason, self._epoch)
         return self._feed.attach(self._follower, self._after, self._last)
 
     async def _next(self) -> list[Entry]:
@@ -88,6 +89,7 @@ class CatchUp:
                 outbox.write(data)
                 start, size = end, 0
 
-    def _gap(self, seq: int, reason: str) -> None:
-        self._follower.outbox.send(frames.gap(self._feed.room, self._after + 1, seq, reason))
+    def _gap(self, seq: int, reason: str, epoch: str | None = None) -> None:
+        frame = frames.gap(self._feed.room, self._after + 1, seq, reason, epoch)
+        self._follower.outbox.send(frame)
         self._after = self._last = seq

@@ -22,7 +22,7 @@ from roomful_protocol.blocks import Entry
 from roomful_protocol.codecs.stored import unpack_heard
 from roomful_protocol.errors import Refused
 from roomful_protocol.ids import RoomName
-from roomful_protocol.messages import Live, Read, Sender
+from roomful_protocol.messages import Entries, Live, Read, Sender
 from roomful_rooms.log import Record
 from roomful_rooms.tasks import Tasks
 
@@ -70,6 +70,8 @@ class Feed:
         self._repair: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._closed = False
+        self.beginnings = 0
+        """How often the room's numbers have started over."""
 
     @property
     def epoch(self) -> str | None:
@@ -93,6 +95,8 @@ class Feed:
             return
         self._tell_news()
         self.begin(heard.epoch, heard.first - 1)
+        if self._contradicts(heard.entries):
+            self._start_over(heard.epoch, heard.first - 1, "lost")
         self._pass_on(self._chain.hear(heard))
         if self._chain.broken:
             self._start_repair()
@@ -113,16 +117,30 @@ class Feed:
     def begin(self, epoch: str, head: int) -> None:
         """The room is known to be at `head` of its incarnation `epoch`: start there, unless this is
         known already. If it is another incarnation, what was not heard of it is a gap."""
-        if epoch == self.epoch:
-            return
+        if epoch != self.epoch:
+            self._start_over(epoch, head, "epoch")
+
+    def _start_over(self, epoch: str, head: int, reason: str) -> None:
         before, known = self.head, self.epoch is not None
         self._ring.clear()
         self._chain.begin(epoch, head)
+        self.beginnings += 1
         if known:
-            log.warning("feed.epoch_changed", room=self.room, epoch=epoch, head=head, was=before)
+            log.warning(
+                "feed.started_over", room=self.room, epoch=epoch, head=head, was=before,
+                reason=reason,
+            )  # fmt: skip
             # Its numbers start over at `head`, be that less than what was told before.
-            self._tell_gap(before + 1, head, "epoch", self._held)
+            self._tell_gap(frames.gap(self.room, before + 1, head, reason, epoch), self._held)
             self._held = []
+
+    def _contradicts(self, entries: Sequence[Entry]) -> bool:
+        """Whether a number now names another event than the one that was told under it: then the
+        broker has lost what it had acknowledged, and gives its numbers out again."""
+        if not entries or entries[0].seq > self.head:
+            return False
+        told = self.recent(entries[0].seq - 1)
+        return told is not None and told[0].frame != entries[0].frame
 
     def _pass_on(self, entries: Sequence[Entry]) -> None:
         if entries:
@@ -132,9 +150,8 @@ class Feed:
         if self._held:
             self._release()
 
-    def _tell_gap(self, first: int, last: int, reason: str, held: Iterable[_Held]) -> None:
+    def _tell_gap(self, frame: frames.Frame, held: Iterable[_Held]) -> None:
         """Nothing up to the head will come any more: tell live members; make `held` such."""
-        frame = frames.gap(self.room, first, last, reason)
         self._fanout.gap(frame, self.head)
         for one in held:
             one.follower.outbox.send(frame)
@@ -195,8 +212,10 @@ class Feed:
     async def _read_on(self) -> None:
         """Read once what comes after the head. Raises Refused."""
         after = self.head
-        answer = await self._history.read(self.room, self._reader, Read(after=after, limit=CHUNK))
+        answer = await self._next()
         self.begin(answer.epoch, answer.head)
+        if self._contradicts(answer.entries):
+            self._start_over(answer.epoch, answer.head, "lost")
         if self.head + 1 < answer.oldest <= answer.head:
             self._lose(answer.oldest - 1)
         found = [entry for entry in answer.entries if entry.seq > self.head]
@@ -206,6 +225,20 @@ class Feed:
         self._chain.expect(answer.head)
         self._pass_on(self._chain.fill(found))
 
+    async def _next(self) -> Entries:
+        """What comes after the head; if there is any, after the last event that was told, read once
+        more: it must be the same still."""
+        again = 1 if len(self._ring) else 0
+        if not self._chain.behind:
+            # Nothing new, most likely. Then that event is spared: it may be in the archive.
+            answer = await self._read_after(self.head)
+            if answer.head <= self.head or not again:
+                return answer
+        return await self._read_after(self.head - again)
+
+    async def _read_after(self, seq: int) -> Entries:
+        return await self._history.read(self.room, self._reader, Read(after=seq, limit=CHUNK))
+
     def _lose(self, seq: int) -> None:
         """What is missing up to `seq` is not kept any more."""
         first = self.head + 1
@@ -214,7 +247,7 @@ class Feed:
         self._chain.skip(seq)
         overtaken = [held for held in self._held if held.at <= seq]
         self._held = [held for held in self._held if held.at > seq]
-        self._tell_gap(first, seq, "retention", overtaken)
+        self._tell_gap(frames.gap(self.room, first, seq, "retention"), overtaken)
 
     # -- members -----------------------------------------------------------------------------------
 

@@ -130,7 +130,11 @@ class Place:
         if not self.listening:
             return
         self.inbox.append(Gap(self.name, data["from"], data["to"], data["reason"]))
-        self.position = max(self.position or 0, data["to"])
+        if "epoch" in data:
+            # Numbers start over after `to`, whatever was heard before.
+            self.epoch, self.position = data["epoch"], data["to"]
+        else:
+            self.position = max(self.position or 0, data["to"])
 
     def _event(self, frame: Frame) -> None:
         seq = frame.get("seq")

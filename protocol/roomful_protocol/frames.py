@@ -184,8 +184,12 @@ def pong(id: ClientId | None, time_ms: int) -> Frame:
     return _with({"type": "pong", "data": {"time": time_ms}}, id)
 
 
-def gap(room: RoomName, first: int, last: int, reason: str) -> Frame:
-    return {"type": "gap", "room": room, "data": {"from": first, "to": last, "reason": reason}}
+def gap(room: RoomName, first: int, last: int, reason: str, epoch: str | None = None) -> Frame:
+    """`epoch`: the room's numbers start over after `last`, in this epoch."""
+    data: dict[str, object] = {"from": first, "to": last, "reason": reason}
+    if epoch is not None:
+        data["epoch"] = epoch
+    return {"type": "gap", "room": room, "data": data}
 
 
 def lagging(rooms: Sequence[RoomName], behind: int) -> Frame:

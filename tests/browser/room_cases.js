@@ -99,6 +99,19 @@ export async function goes_on_in_a_room_that_lost_its_end() {
   equal(heard, [491]);
 }
 
+export async function goes_on_where_numbers_start_over() {
+  const { heard, gaps, socket } = await inLobby(5);
+  socket.event(6);
+  socket.says({ type: "gap", room: "lobby", data: { from: 7, to: 5, reason: "epoch", epoch: "e2" } });
+  socket.event(6);
+  equal([heard, gaps.length], [[6, 6], 1]);
+  socket.drop();
+  const again = await next(socket);
+  again.hello();
+  const [join] = again.of("join");
+  equal([join.since, join.epoch], [6, "e2"]);
+}
+
 export async function knows_who_is_there() {
   const { lobby, socket } = await inLobby(5);
   const ben = { user: "ben", name: "Ben", session: "n1-s2" };

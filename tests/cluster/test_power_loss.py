@@ -1,12 +1,16 @@
-"""A node with its own broker is killed; the machine has booted since, or has not."""
+"""Brokers that forget: a machine that boots, and a store that is put back as it was before."""
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import NodeProcess
-from tests.support.wire import Wire
+from tests.cluster.conftest import Connect, StartNode
+from tests.support.checks import check_contiguous
+from tests.support.cluster import NodeProcess, until
+from tests.support.nats_server import NatsServer
+from tests.support.wire import Json, Wire
 
 NOTE = Path(".roomful/nats/incarnation")
 
@@ -87,3 +91,76 @@ async def test_other_nodes_on_an_embedded_broker_know_its_incarnation(
         assert all(epoch.endswith(f"-{incarnation}") for epoch in epochs)
     finally:
         await other.cleanup()
+
+
+# -- a server of the operator's --------------------------------------------------------------------
+
+
+def put_back(server: NatsServer, copy: Path) -> None:
+    """Start the server on an older copy of its store."""
+    server.stop()
+    shutil.rmtree(server.store)
+    shutil.copytree(copy, server.store)
+    server.start()
+
+
+def copied(server: NatsServer, copy: Path) -> Path:
+    server.stop()
+    shutil.copytree(server.store, copy)
+    server.start()
+    return copy
+
+
+async def test_a_store_put_back_under_living_nodes_is_noticed_by_all(
+    start_node: StartNode, connect: Connect, frail_server: NatsServer, tmp_path: Path
+) -> None:
+    nodes = [await start_node(), await start_node()]
+    ann = await connect(nodes[0], room="lobby", user="ann")
+    bob = await connect(nodes[1], room="lobby", user="bob")
+    for wire in (ann, bob):
+        await wire.next("joined")
+    await ann.say("lobby", "kept")
+    copy = copied(frail_server, tmp_path / "copy")
+    for text in ("a", "b", "c"):
+        last = (await ann.say("lobby", text))["seq"]
+    await bob.where(seq=last)
+    put_back(frail_server, copy)
+    ack = await bob.ask({"type": "chat.message", "room": "lobby", "data": {"text": "after"}}, 20)
+    assert ack["seq"] < last, "the broker has lost nothing"
+    for wire in (ann, bob):
+        await check_told(wire, ack["seq"])
+
+
+async def check_told(wire: Wire, seq: int) -> None:
+    """The client was told that numbers start over, and all from there to `seq`, on its socket."""
+    gap = await wire.next("gap")
+    assert gap["data"]["reason"] == "epoch"
+    start = wire.frames.index(gap)
+
+    def anew() -> list[Json]:
+        return [f for f in wire.frames[start:] if "seq" in f and f["type"] != "ack"]
+
+    await until(lambda: [f for f in anew() if f["seq"] == seq], f"{seq} is heard")
+    check_contiguous(anew(), gap["data"]["to"])
+    assert wire.closed is None
+
+
+async def test_a_store_put_back_under_nobody_is_noticed_by_those_who_know_more(
+    start_node: StartNode, connect: Connect, frail_server: NatsServer, tmp_path: Path
+) -> None:
+    node = await start_node()
+    ann = await connect(node, room="lobby", user="ann")
+    epoch = (await ann.next("joined"))["data"]["epoch"]
+    await ann.say("lobby", "kept")
+    copy = copied(frail_server, tmp_path / "copy")
+    for text in ("a", "b", "c"):
+        last = (await ann.say("lobby", text))["seq"]
+    await node.kill()
+    put_back(frail_server, copy)
+    other = await start_node()
+    back = await come_back(other, epoch, last)
+    assert back["epoch"] == epoch
+    assert not back["recovered"]
+    head = back["seq"]
+    assert isinstance(head, int)
+    assert back["gap"] == {"from": head + 1, "to": last, "reason": "lost"}

@@ -117,7 +117,7 @@ async def test_another_incarnation_while_catching_up_is_a_gap(here: World) -> No
     here.room.say("live")
     await until(lambda: ann.seqs == [3])
     gap = next(frame["data"] for frame in ann.frames if frame["type"] == "gap")
-    assert gap == {"from": 1, "to": 2, "reason": "epoch"}
+    assert gap == {"from": 1, "to": 2, "reason": "epoch", "epoch": "e2"}
 
 
 async def test_a_socket_that_ends_while_catching_up_is_left_alone(here: World) -> None:

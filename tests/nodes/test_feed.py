@@ -36,6 +36,17 @@ def beacon(here: World, head: int) -> None:
     here.outside.publish(here.subjects.live("lobby"), pack_live(Live(b"", head=head)))
 
 
+def lose_end(here: World, keep: int) -> None:
+    """The broker forgets all but the first `keep` events, and the owner recovers from that."""
+    kept = here.room.recent.all_after(0) or ()
+    here.room.recent = type(here.room.recent)("e1", 0, ())
+    here.room.recent.add(kept[:keep])
+
+
+def gaps(client: Client) -> list[object]:
+    return [frame["data"] for frame in client.frames if frame["type"] == "gap"]
+
+
 # -- hearing ---------------------------------------------------------------------------------------
 
 
@@ -116,7 +127,40 @@ async def test_another_incarnation_of_the_log_is_a_gap(here: World) -> None:
     here.room.say("anew")
     await until(lambda: ann.seqs == [1, 2, 1])
     gap = next(frame for frame in ann.frames if frame["type"] == "gap")
-    assert gap["data"] == {"from": 3, "to": 0, "reason": "epoch"}
+    assert gap["data"] == {"from": 3, "to": 0, "reason": "epoch", "epoch": "e2"}
+
+
+async def test_numbers_that_are_given_out_again_are_a_gap(here: World) -> None:
+    ann = await here.joined("ann")
+    here.room.say("one", "two", "three")
+    await until(lambda: ann.seqs == [1, 2, 3])
+    lose_end(here, keep=1)
+    here.room.say("two again")
+    await until(lambda: ann.seqs == [1, 2, 3, 2])
+    assert gaps(ann) == [{"from": 4, "to": 1, "reason": "lost", "epoch": "e1"}]
+
+
+async def test_numbers_that_were_given_out_again_unheard_are_a_gap(here: World) -> None:
+    ann = await here.joined("ann")
+    here.room.say("one", "two", "three")
+    await until(lambda: ann.seqs == [1, 2, 3])
+    lose_end(here, keep=1)
+    for _ in range(3):
+        here.room.commit(EVERYONE, text="again", times=0)
+    here.hub.check()
+    await until(lambda: len(gaps(ann)) == 1)
+    assert gaps(ann) == [{"from": 4, "to": 4, "reason": "lost", "epoch": "e1"}]
+    here.room.say("live")
+    await until(lambda: ann.seqs == [1, 2, 3, 5])
+
+
+async def test_a_block_announced_late_contradicts_nothing(here: World) -> None:
+    ann = await here.joined("ann")
+    here.room.say("one")
+    here.room.commit(EVERYONE, EVERYONE, times=2)
+    here.room.say("four")
+    await until(lambda: ann.seqs == [1, 2, 3, 4])
+    assert gaps(ann) == []
 
 
 async def test_ephemeral_frames_come_from_here_and_from_other_nodes(here: World) -> None:

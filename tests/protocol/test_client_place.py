@@ -139,6 +139,16 @@ def test_gap_in_the_course_of_things() -> None:
     assert taken(at) == [Gap("lobby", 1, 9, "retention"), 10]
 
 
+def test_gap_after_which_numbers_start_over() -> None:
+    at = joined()
+    hear(at, 1, 2, 3)
+    data = {"from": 4, "to": 1, "reason": "lost", "epoch": "e2"}
+    at.hear({"type": "gap", "room": "lobby", "data": data}, 0)
+    hear(at, 2)
+    assert taken(at) == [1, 2, 3, Gap("lobby", 4, 1, "lost"), 2]
+    assert (at.position, at.epoch) == (2, "e2")
+
+
 def test_nothing_is_taken_between_loss_and_join() -> None:
     at = joined()
     hear(at, 1)

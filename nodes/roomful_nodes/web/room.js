@@ -193,10 +193,12 @@ export class Room extends Emitter {
     this.emit(event, error);
   }
 
-  /** @param {{from: number, to: number, reason: string}} gap */
+  /** @param {{from: number, to: number, reason: string, epoch?: string}} gap */
   #gap(gap) {
     this.emit("gap", gap);
-    this.#position = Math.max(this.#position ?? 0, gap.to);
+    // With an `epoch`, numbers start over after `to`, whatever was heard before.
+    this.#epoch = gap.epoch ?? this.#epoch;
+    this.#position = gap.epoch ? gap.to : Math.max(this.#position ?? 0, gap.to);
   }
 
   /** @param {Frame} frame */
