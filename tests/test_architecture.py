@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "nats": r"roomful_nodes\.nats_\w+",
     "aiohttp": (
         r"roomful_nodes\.(access|entrance|health|http_api|pages|site|websocket)"
-        r"|roomful_client\.\w+|roomful\.operators_api"
+        r"|roomful_client\.\w+|roomful\.operators_api|roomful\.check\.(visitor|serving)"
     ),
     "msgpack": r"roomful_protocol\.codecs\.\w+",
     "orjson": r"roomful_protocol\.codecs\.\w+",
@@ -38,9 +38,9 @@ MAY_IMPORT = {
     "jwt": r"roomful_nodes\.auth",
     "pydantic": r"roomful\.(config|flags|sources)",
     "pydantic_settings": r"roomful\.(config|flags|sources)",
-    "typer": r"roomful\.(cli|drain|flags|look|tables|tail)",
-    "rich": r"roomful\.tables",
-    "uvloop": r"roomful\.cli",
+    "typer": r"roomful\.(cli|drain|flags|look|tables|tail|check\.command)",
+    "rich": r"roomful\.(tables|check\.report)",
+    "uvloop": r"roomful\.(cli|check\.command)",
 }
 """Libraries, and the modules that alone know them."""
 

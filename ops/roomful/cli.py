@@ -16,6 +16,7 @@ import uvloop
 
 from roomful import look, tables
 from roomful.apps import load_app
+from roomful.check.command import check
 from roomful.drain import drain
 from roomful.failure import Failure
 from roomful.flags import with_settings
@@ -73,6 +74,7 @@ def version() -> None:
 look.add_commands(app)
 app.command()(drain)
 app.command()(tail)
+app.command()(check)
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ async def start(binary: str, folder: Folder) -> tuple[Process, int]:
                 start_new_session=True,
                 # As long as the server lives the folder stays locked, even if the node is killed.
                 pass_fds=(folder.lock,),
-                preexec_fn=_dying_with(os.getpid()),
+                preexec_fn=dying_with(os.getpid()),
             )
         except OSError as error:
             raise EmbeddedError(f"{binary} cannot be started: {error.strerror}.") from None
@@ -98,7 +98,7 @@ async def end(process: Process) -> None:
             raise
 
 
-def _dying_with(parent: int) -> Callable[[], None] | None:
+def dying_with(parent: int) -> Callable[[], None] | None:
     """What the child does before it becomes the server: ask to be killed when its parent dies.
 
     Only Linux can; elsewhere a node that is killed leaves its server behind, holding the lock.

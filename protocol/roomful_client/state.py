@@ -72,9 +72,6 @@ class State:
         """The room, from now on wanted; one that is wanted already stays as it is."""
         place = self.places.get(name)
         if place is None:
-            leave = self._leaving.pop(name, None)
-            if leave is not None and not self.asks.sent(leave):
-                self.asks.forget(leave)
             place = self.places[name] = Place(name, since, epoch, self._capacity, self._chance)
         return place
 
@@ -90,7 +87,7 @@ class State:
         id = self._new_id()
         # It needs no membership: a session that comes back is in all its rooms still.
         self.asks.add(id, None, dumps({"type": "leave", "id": id, "room": name}))
-        self._leaving[name] = id
+        self._leaving[id] = name
         return id, [*outcomes, Stirred(place)]
 
     def ask(self, frame: dict[str, object], id: str | None = None) -> str:
@@ -161,8 +158,10 @@ class State:
 
     def _joins(self, now: float, allowance: Allowance, out: list[bytes]) -> float | None:
         wake: list[float] = []
+        leaving = set(self._leaving.values())
         for place in self.places.values():
-            if not place.wants_join:
+            # A leave that is under way is repeated after a lost connection: it must not come last.
+            if not place.wants_join or place.name in leaving:
                 continue
             if place.not_before > now:
                 wake.append(place.not_before)
@@ -254,8 +253,7 @@ class State:
         if error and error.retry and self.asks.again(id, now, error.retry_after_ms):
             return []
         self.asks.forget(id)
-        if frame.get("room") in self._leaving and self._leaving[frame["room"]] == id:
-            del self._leaving[frame["room"]]
+        self._leaving.pop(id, None)
         return [Settled(id, error or frame)]
 
     def _strayed(self, frame: Frame, now: float) -> bool:

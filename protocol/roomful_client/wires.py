@@ -1,6 +1,8 @@
 """One connection of a client: frames from a WebSocket into the state, and what is due out of it."""
 
 import asyncio
+import os
+import socket as sockets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -8,12 +10,13 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 
 from roomful_client.state import Outcome, State
+from roomful_protocol.codecs import JSON, MSGPACK
 from roomful_protocol.codecs.json import loads
+from roomful_protocol.codecs.values import pack, unpack
 from roomful_protocol.errors import HEARTBEAT, UNAUTHORIZED
 
 Socket = aiohttp.ClientWebSocketResponse[bool]
 
-SUBPROTOCOL: Final = "roomful.v1.json"
 MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest frame that is taken from a node: a long history of long messages."""
 CLOSE_S: Final = 1.0
@@ -33,12 +36,22 @@ class Ending(NamedTuple):
 
 
 class Wires:
-    """Runs one connection after the other for a `State`; `tell` hears what each frame changes."""
+    """Runs one connection after the other for a `State`; `tell` hears what each frame changes.
+
+    `binary`: speak msgpack in place of JSON.
+    """
 
     def __init__(
-        self, http: aiohttp.ClientSession, url: str, state: State, tell: Callable[[Outcome], None]
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        state: State,
+        tell: Callable[[Outcome], None],
+        *,
+        binary: bool = False,
     ) -> None:
         self._http, self._url, self._state, self._tell = http, url, state, tell
+        self._binary = binary
         self._socket: Socket | None = None
         self._to_read, self._to_write = asyncio.Event(), asyncio.Event()
 
@@ -74,7 +87,7 @@ class Wires:
         return await self._http.ws_connect(
             self._url,
             params=self._state.session.query(token),
-            protocols=(SUBPROTOCOL,),
+            protocols=((MSGPACK if self._binary else JSON).subprotocol,),
             autoping=False,
             max_msg_size=MESSAGE_BYTES,
             decode_text=False,
@@ -83,7 +96,14 @@ class Wires:
     async def bye(self) -> None:
         """Tell the node that this is a clean end; it closes then."""
         if self._socket is not None:
-            await _send(self._socket, b'{"type":"bye"}')
+            await self._send(self._socket, b'{"type":"bye"}')
+
+    def abort(self) -> None:
+        """Break the connection without a word, as a network does."""
+        if self._socket is not None and (tcp := self._socket.get_extra_info("socket")) is not None:
+            # Of a duplicate: the loop's own socket lets nobody do this.
+            with suppress(OSError), sockets.socket(fileno=os.dup(tcp.fileno())) as same:
+                same.shutdown(sockets.SHUT_RDWR)
 
     async def _read(self, socket: Socket, hello_s: float) -> Ending:
         while True:
@@ -92,8 +112,8 @@ class Wires:
             if message is None:
                 return Ending(HEARTBEAT.code, "Nothing heard any more.")
             match message.type:
-                case aiohttp.WSMsgType.TEXT:
-                    if not self._hear(message.data):
+                case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY as kind:
+                    if not self._hear(message.data, kind):
                         return Ending(None, "The node sent what is no frame of this protocol.")
                 case aiohttp.WSMsgType.PING:
                     await _pong(socket, message.data)
@@ -112,7 +132,7 @@ class Wires:
             return await socket.receive(patience_s)
         if session.heartbeat_s is not None:
             # It asks for signs of life only when we are silent, which we need not have been.
-            await _send(socket, b'{"type":"ping"}')
+            await self._send(socket, b'{"type":"ping"}')
             with suppress(TimeoutError):
                 return await socket.receive(patience_s)
         return None
@@ -125,9 +145,9 @@ class Wires:
             self._to_read.clear()
             await self._to_read.wait()
 
-    def _hear(self, data: bytes) -> bool:
+    def _hear(self, data: bytes, kind: aiohttp.WSMsgType) -> bool:
         try:
-            frame: dict[str, Any] = loads(data)
+            frame: dict[str, Any] = loads(data) if kind == aiohttp.WSMsgType.TEXT else unpack(data)
             outcomes = self._state.hear(frame, _now())
         except (LookupError, TypeError, ValueError, AttributeError):
             return False
@@ -142,7 +162,7 @@ class Wires:
         while not socket.closed:
             self._to_write.clear()
             for data in self._state.due(_now()):
-                if not await _send(socket, data):
+                if not await self._send(socket, data):
                     return
             wake_at = self._state.wake_at
             try:
@@ -150,6 +170,17 @@ class Wires:
                     await self._to_write.wait()
             except TimeoutError:
                 continue
+
+    async def _send(self, socket: Socket, data: bytes) -> bool:
+        """Send a frame, given as JSON; False if the connection is gone."""
+        kind = aiohttp.WSMsgType.TEXT
+        if self._binary:
+            data, kind = pack(loads(data)), aiohttp.WSMsgType.BINARY
+        try:
+            await socket.send_frame(data, kind)
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            return False
+        return True
 
 
 def _asked_away(refused: aiohttp.WSServerHandshakeError) -> tuple[float, float]:
@@ -163,14 +194,6 @@ def _asked_away(refused: aiohttp.WSServerHandshakeError) -> tuple[float, float]:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _send(socket: Socket, data: bytes) -> bool:
-    try:
-        await socket.send_frame(data, aiohttp.WSMsgType.TEXT)
-    except (aiohttp.ClientError, OSError, RuntimeError):
-        return False
-    return True
 
 
 async def _pong(socket: Socket, data: bytes) -> None:

@@ -268,6 +268,29 @@ def test_the_newest_events(story: Story) -> None:
 def test_a_join_without_an_answer(story: Story) -> None:
     story.bob += [Lost(6), Opened("n1", "b1", True, 7), Joining(ROOM, 3, 7)]
     assert "answered" in story.broken()
+    story.bob.append(Refused(ROOM, None, "unavailable", 8, join=True))
+    assert "answered" not in story.broken()
+
+
+def test_the_answer_to_a_leave_may_come_after_that_to_a_later_join(story: Story) -> None:
+    story.bob += [
+        Leaving(ROOM, 5), Joining(ROOM, 3, 5), joined(3, "a1", "b1", since=3, at=6),
+        Left(ROOM, True, 6),
+    ]  # fmt: skip
+    assert story.broken() == []
+    story.says("k2")
+    del story.bob[-1]
+    assert story.broken() == ["whole"], "he is a member, and is not told"
+
+
+def test_an_answer_to_an_earlier_join_is_not_listened_to(story: Story) -> None:
+    story.says("k2")
+    missed = story.bob.pop()
+    back = joined(4, "a1", "b1", since=3, at=6)
+    story.bob += [
+        Joining(ROOM, 3, 5), Leaving(ROOM, 5), Joining(ROOM, 3, 5), back, missed, back, missed,
+    ]  # fmt: skip
+    assert story.broken() == []
 
 
 def test_history_is_read_whole(story: Story) -> None:
@@ -336,6 +359,16 @@ def test_no_answer(story: Story) -> None:
     story.ann.append(Sent(ROOM, "k2", 5))
     assert story.broken() == ["answered"]
     story.gone.add("ann")
+    assert story.broken() == []
+    story.gone.clear()
+    story.ann[-1] = Sent(ROOM, "k2", 5, durable=False, awaited=False)
+    assert story.broken() == []
+
+
+def test_no_answer_to_who_has_left(story: Story) -> None:
+    story.ann += [Sent(ROOM, "k2", 5), Leaving(ROOM, 6), Left(ROOM, True, 7)]
+    story.log.append(went("a1", count=1))
+    story.bob.append(story.hears(4))
     assert story.broken() == []
 
 

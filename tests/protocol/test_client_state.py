@@ -218,12 +218,17 @@ def test_leaving_is_said_also_after_a_lost_connection() -> None:
     assert state.leave("lobby") == (None, [])
 
 
-def test_joining_again_takes_back_a_leave_that_was_not_said() -> None:
+def test_joining_again_waits_for_a_leave_that_is_under_way() -> None:
     state = in_lobby()
-    state.lost(0, 1006, "")
-    state.leave("lobby")
+    id, _ = state.leave("lobby")
+    assert id is not None
+    assert [frame["type"] for frame in sent(state)] == ["leave"]
     state.join("lobby", "new", None)
+    assert sent(state) == []
+    state.lost(0, 1006, "")
     greet(state)
+    assert [frame["type"] for frame in sent(state)] == ["leave"]
+    state.hear({"type": "left", "id": id, "room": "lobby"}, 0)
     assert [frame["type"] for frame in sent(state)] == ["join"]
 
 

@@ -11,6 +11,7 @@ from roomful.check.history import (
     Event,
     History,
     Joined,
+    Joining,
     Leaving,
     Left,
     Listed,
@@ -176,21 +177,27 @@ def _end_of(events: Sequence[Event], room: RoomName) -> tuple[SessionId | None, 
     session: SessionId | None = None
     member: SessionId | None = None
     lost_at: float | None = None
+    wanted = False
     for event in events:
         match event:
             case Opened(session=session):
                 # Until it joins again, the new connection is in no room.
                 pass
+            case Joining(joining_room) if joining_room == room:
+                wanted = True
+            case Leaving(left_room) if left_room == room:
+                wanted = False
             case Joined(joined_room) if joined_room == room:
                 member, lost_at = session, None
-            case Left(left_room) if left_room == room:
+            case Left(left_room, asked) if left_room == room and not (asked and wanted):
+                # The answer to a leave may come after that to a join which was asked for later.
                 member = None
             case Lost(at, parted=parted):
                 lost_at = at if lost_at is None else lost_at
                 member = None if parted else member
             case _:
                 pass
-    return member, lost_at
+    return member if wanted else None, lost_at
 
 
 RULES = (folded, listed, grace, present)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from roomful.check.evidence import Evidence, Violation
-from roomful.check.history import Acked, History, Refused, Sent
+from roomful.check.history import Acked, History, Leaving, Left, Refused, Sent
 
 
 def acked(evidence: Evidence) -> Iterator[Violation]:
@@ -56,17 +56,19 @@ def traceless(evidence: Evidence) -> Iterator[Violation]:
 
 
 def answered(evidence: Evidence) -> Iterator[Violation]:
-    """Whatever was said is answered in the end."""
+    """Whatever was said is answered in the end, unless its room was left in the meantime."""
     for history in evidence.histories:
         if history.gone:
             continue
         waiting: dict[str, Sent] = {}
         for event in history.events:
             match event:
-                case Sent(key=key):
+                case Sent(key=key, awaited=True):
                     waiting.setdefault(key, event)
                 case Acked(key=key) | Refused(key=str(key)):
                     waiting.pop(key, None)
+                case Leaving(room) | Left(room):
+                    waiting = {key: sent for key, sent in waiting.items() if sent.room != room}
                 case _:
                     pass
         for event in waiting.values():

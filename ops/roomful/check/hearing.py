@@ -12,6 +12,7 @@ from roomful.check.history import (
     History,
     Joined,
     Joining,
+    Leaving,
     Left,
     Lost,
     Opened,
@@ -80,15 +81,13 @@ def order(evidence: Evidence) -> Iterator[Violation]:
                     continue
                 case Lost():
                     for ear in ears.values():
-                        ear.listening = ear.asked = ear.holed = False
-                    continue
-                case Joining(room) | Left(room):
-                    if room in evidence.logs:
-                        ear = ears.setdefault(room, _Ear(evidence, history, room))
-                        ear.listening = ear.holed = False
-                        ear.asked = isinstance(event, Joining)
-                case Refused(str(room), None) if room in ears:
-                    ears[room].asked = False
+                        ear.lost()
+                case Joining(room) if room in evidence.logs:
+                    ears.setdefault(room, _Ear(evidence, history, room)).asks()
+                case Leaving(room) | Left(room, False) if room in ears:
+                    ears[room].leaves()
+                case Refused(str(room), join=True) if room in ears:
+                    ears[room].due -= 1
                 case Joined(room) if room in ears:
                     yield from ears[room].joined(event, session)
                 case Heard(room) if room in ears:
@@ -106,8 +105,9 @@ def order(evidence: Evidence) -> Iterator[Violation]:
 class _Ear:
     """How far one client has heard one room, by the rules of protocol/README.md, section 6.
 
-    `last` is None while it is not known: after `last:N`, until the first event. `asked`: a join
-    waits for its answer. `holed`: the numbers told of a hole, which a join is to fill.
+    `last` is None while it is not known: after `last:N`, until the first event. `due`: joins that
+    wait for an answer. `wanted`: no leave was asked for since the last of them; its own answer may
+    come after the one to a join. `holed`: the numbers told of a hole, which a join is to fill.
     """
 
     evidence: Evidence
@@ -115,12 +115,27 @@ class _Ear:
     room: RoomName
     last: int | None = 0
     listening: bool = False
-    asked: bool = False
+    due: int = 0
+    wanted: bool = False
     holed: bool = False
     joined_at: int = 0
 
+    def asks(self) -> None:
+        self.due, self.wanted = self.due + 1, True
+        self.listening = self.holed = False
+
+    def leaves(self) -> None:
+        self.listening = self.holed = self.wanted = False
+
+    def lost(self) -> None:
+        self.listening = self.holed = False
+        self.due = 0
+
     def joined(self, joined: Joined, session: SessionId) -> Iterator[Violation]:
-        self.listening, self.asked, self.joined_at = True, False, joined.seq
+        self.due -= 1
+        if self.due or not self.wanted:
+            return
+        self.listening, self.joined_at = True, joined.seq
         if joined.epoch != self.evidence.logs[self.room].epoch:
             yield self._is("epoch", f"joined in epoch {joined.epoch}, which is not the log's")
         if joined.seq > self.evidence.logs[self.room].head:
@@ -170,7 +185,7 @@ class _Ear:
 
     def finish(self, session: SessionId) -> Iterator[Violation]:
         """When all is quiet, whoever is there has heard everything."""
-        if self.asked:
+        if self.due and self.wanted:
             yield self._is("answered", "asked to join, and was never answered")
         if not (self.listening or self.holed):
             return

@@ -36,7 +36,7 @@ class Sent:
     """A message went out, perhaps not for the first time.
 
     `durable`: it is to become an event that bears `key`. `fine`: codes of refusals that are no
-    fault of the cluster.
+    fault of the cluster. `awaited`: it asked for an answer.
     """
 
     room: RoomName
@@ -44,6 +44,7 @@ class Sent:
     at: float
     durable: bool = True
     fine: tuple[str, ...] = ()
+    awaited: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,18 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An error came for `key`; None: for something that was not a message."""
+    """An error came for `key`; None: for something that was not a message, perhaps a `join`."""
 
     room: RoomName | None
     key: str | None
     code: str
     at: float
+    join: bool = False
 
     @property
     def passing(self) -> bool:
         """Whether the same may succeed later, and may have succeeded already."""
-        return self.code not in CODES or CODES[self.code].retry
+        return self.code in CODES and CODES[self.code].retry
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,12 @@ def judge(
     logs: Sequence[RoomLog],
     bounds: Bounds,
     troubles: Sequence[Trouble] = (),
+    complaints: Sequence[Violation] = (),
 ) -> Verdict:
-    """The verdict on one run, at whose end all was quiet."""
+    """The verdict on one run, at whose end all was quiet. `complaints`: what was found broken by
+    other means."""
     evidence = Evidence(histories, logs, bounds, troubles)
-    found = tuple(chain.from_iterable(rule(evidence) for rule in RULES))
+    found = (*complaints, *chain.from_iterable(rule(evidence) for rule in RULES))
     waits = list(_waits(histories))
     refusals = Counter(
         event.code for one in histories for event in one.events if isinstance(event, Refused)
