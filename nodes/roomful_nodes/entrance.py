@@ -54,7 +54,11 @@ class Entrance:
             message_bytes=self._settings.limits.message_bytes,
             heartbeat_s=self._settings.heartbeat_s,
         )
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except ConnectionResetError:
+            # It has gone in the meantime. aiohttp finds out once more, and says nothing.
+            return ws
         transport = request.transport
         if transport is None:
             return ws

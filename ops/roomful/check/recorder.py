@@ -160,7 +160,9 @@ class RecordedState(State):
         self.recorder.heard(frame)
         return super().hear(frame, now)
 
-    def lost(self, now: float, code: int | None, reason: str) -> float | None:
+    def lost(
+        self, now: float, code: int | None, reason: str, delay_ms: tuple[float, float] = (0, 0)
+    ) -> float | None:
         if self.session.open:
             self.recorder.lost(code)
-        return super().lost(now, code, reason)
+        return super().lost(now, code, reason, delay_ms)

@@ -142,7 +142,7 @@ class Visitor:
                 self._wires = Wires(http, address, self.state, self._tell, binary=self._binary)
                 ending = await self._wires.run(self._where.token, HELLO_S)
                 self._wires = None
-                windowed = bool(self.state.session.bye.get("delay_ms"))
+                windowed = bool(self.state.session.bye.get("delay_ms")) or any(ending.delay_ms)
                 pause_s = self.state.lost(loop.time(), *ending)
                 if pause_s is None:
                     break
