@@ -41,13 +41,14 @@ class Bench:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     @contextmanager
-    def node(self, folder: Path | None = None) -> Iterator[Server]:
+    def node(self, folder: Path | None = None, *flags: str) -> Iterator[Server]:
         """A node with an embedded broker, both on one core; nobody's rate is limited.
 
-        In the `folder` of an earlier one, it comes up with that one's rooms.
+        In the `folder` of an earlier one, it comes up with that one's rooms. `flags` as for
+        `roomful serve`: with --nats it has no broker of its own.
         """
         port, folder = free_port(), folder or self.fresh()
-        command = [*NODE, "--port", str(port)]
+        command = [*NODE, "--port", str(port), *flags]
         environment = _UNLIMITED | {"ROOMFUL_DATA_DIR": str(folder / "data")}
         with Server.started(command, port, folder, _ready, environment) as server:
             yield server

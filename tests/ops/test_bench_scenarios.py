@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.processes import Server, Unstarted, free_port
-from bench.scenarios import ack, catchup, rooms
+from bench.scenarios import ack, catchup, failover, rooms
 from bench.subject import Bench
 
 
@@ -15,6 +15,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
         (rooms, "SECONDS", 0.2), (rooms, "ROOMS", (1, 5)),
         (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
+        (failover, "KILLS", 1), (failover, "IDLE_ROOMS", 20), (failover, "ROOMS_EACH", 10),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr("bench.closed_loop.WARM_S", 0.1)
@@ -39,6 +40,13 @@ def test_whoever_comes_back_has_everything(bench: Bench) -> None:
     warm, cold = catchup.once(bench)
     assert warm.value > 0
     assert cold.value > 0
+
+
+def test_rooms_of_a_killed_node_answer_within_the_bound(bench: Bench) -> None:
+    median, worst, among_many, woken = failover.once(bench)
+    assert 0 < median.value == worst.value <= failover.BOUND_S
+    assert 0 < among_many.value <= failover.BOUND_S
+    assert 0 < woken.value <= failover.BOUND_S
 
 
 def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""A node is killed while people talk: how long until its rooms answer on another node."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Final
+
+import uvloop
+
+from bench.measure import Reading
+from bench.processes import Server, Window
+from bench.speaker import Speaker, api
+from bench.subject import Bench
+from bench.talk import closed, joined
+from bench.wire import Socket, answered
+
+KILLS: Final = 20
+ROOMS: Final = 20
+"""Rooms that people talk in, over both nodes."""
+IDLE_ROOMS: Final = 2000
+"""Rooms with a silent member each, over both nodes, in the last run of all."""
+ROOMS_EACH: Final = 125
+"""Rooms that one silent client is in."""
+SETTLED_S: Final = 60.0
+SHARE: Final = 0.3
+"""The kill comes as soon as the node has this part of all rooms."""
+BOUND_S: Final = 3.0
+DIES: Final = "dies"
+
+
+def once(bench: Bench) -> Iterator[Reading]:
+    with bench.broker() as broker:
+        flags = ("--nats", f"nats://127.0.0.1:{broker.port}")
+        with bench.node(None, *flags) as stays, Window([stays.pid, broker.pid]) as window:
+            took = [_killed(bench, flags, stays, 0)[0] for _ in range(KILLS)]
+            among_many, woken = _killed(bench, flags, stays, IDLE_ROOMS)
+    bound = {"bound": BOUND_S}
+    for name, seconds in (
+        (f"kill -9 to the first ack of every room, median of {KILLS}", median(took)),
+        (f"kill -9 to the first ack of every room, worst of {KILLS}", max(took)),
+        (f"the same among {IDLE_ROOMS:,} rooms with members", among_many),
+        ("kill -9 to the waking of the last of these", woken),
+    ):
+        yield Reading(name, "s", seconds, bound, window.foreign)
+
+
+def _killed(bench: Bench, flags: tuple[str, ...], stays: Server, idle: int) -> tuple[float, float]:
+    """Seconds from the kill of a second node until the last of its talked-in rooms has answered,
+    and until the last of its silent ones is awake."""
+    with bench.node(None, *flags, "--node-id", DIES) as dies:
+        return uvloop.run(_outage(dies, stays, idle))
+
+
+async def _outage(dies: Server, stays: Server, idle: int) -> tuple[float, float]:
+    silent = [await _silent(stays.port, first) for first in range(0, idle, ROOMS_EACH)]
+    speakers = [await Speaker.enter(stays.port, f"room-{i}") for i in range(ROOMS)]
+    talking = [asyncio.create_task(speaker.talk()) for speaker in speakers]
+    moving = await _moving(stays.port, (idle + ROOMS) * SHARE)
+    for speaker in speakers:
+        speaker.forget()
+    os.kill(dies.pid, signal.SIGKILL)
+    killed, killed_ms = time.perf_counter(), time.time_ns() // 1_000_000
+    await asyncio.sleep(BOUND_S)
+    woken_ms = await _woken_ms(stays.port, moving, killed_ms)
+    for task in talking:
+        task.cancel()
+    await asyncio.wait(talking)
+    await closed([*silent, *(speaker.socket for speaker in speakers)])
+    slowest = max(speaker.longest_at for speaker in speakers if speaker.room in moving)
+    return slowest - killed, (woken_ms - killed_ms) / 1000
+
+
+async def _moving(port: int, enough: float) -> set[str]:
+    """The rooms of the node that is to die, once it has been given `enough` of them."""
+    async with asyncio.timeout(SETTLED_S):
+        while True:
+            rooms = await asyncio.to_thread(api, port, "rooms")
+            theirs = {room["name"] for room in rooms if room["owner"] == DIES}
+            if len(theirs) >= enough and any(name.startswith("room-") for name in theirs):
+                return theirs
+            await asyncio.sleep(0.2)
+
+
+async def _woken_ms(port: int, moved: set[str], killed_ms: int) -> int:
+    """When the last of the silent ones among the rooms has woken, which it writes into its log; if
+    there is none, when the node was killed."""
+    async with asyncio.timeout(SETTLED_S):
+        while True:
+            rooms = await asyncio.to_thread(api, port, "rooms")
+            silent = [r["active_ms"] for r in rooms if r["name"] in moved and "idle" in r["name"]]
+            if all(active_ms > killed_ms for active_ms in silent):
+                return max(silent, default=killed_ms)
+            await asyncio.sleep(BOUND_S)
+
+
+async def _silent(port: int, first: int) -> Socket:
+    """A client of many rooms in which nobody speaks."""
+    socket, _ = await joined(port, f"idle-{first}", f"silent-{first}")
+    entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    missing = ROOMS_EACH - 1
+
+    def heard(payload: bytes) -> None:
+        nonlocal missing
+        missing -= b'"type":"joined"' in payload[:40]
+        if not missing and not entered.done():
+            entered.set_result(None)
+
+    socket.heard = heard
+    for number in range(first + 1, first + ROOMS_EACH):
+        socket.send(json.dumps({"type": "join", "room": f"idle-{number}"}).encode())
+    await answered(entered, socket)
+    socket.heard = lambda _: None
+    return socket
