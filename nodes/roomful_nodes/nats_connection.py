@@ -70,6 +70,7 @@ class NatsConnection:
         self._dropping = False
         self._opening: Timeout | None = None
         self._error = "nobody answers there"
+        self._turned_away = False
         self._error_logged = float("-inf")
         self._log = log.bind(connection=name)
 
@@ -248,15 +249,18 @@ class NatsConnection:
     # -- what nats-py tells; nothing may be raised here, that would end its read loop --------------
 
     async def _on_error(self, error: Exception) -> None:
-        self._error = str(error) or type(error).__name__
         now = get_running_loop().time()
         if self._opening is not None:
+            if self._turned_away:
+                return  # What further attempts meet with (resets, mostly) says less.
+            self._error = str(error) or type(error).__name__
             if "authorization" in self._error.lower():
                 # It will not get better. nats-py is given the time to close the socket.
+                self._turned_away = True
                 self._opening.reschedule(now + REFUSED_S)
         elif now - self._error_logged >= ERROR_LOG_S:
             self._error_logged = now
-            self._log.warning("nats.error", error=self._error)
+            self._log.warning("nats.error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
         self._requests.fail_all("the connection was lost")

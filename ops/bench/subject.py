@@ -25,7 +25,7 @@ _UNLIMITED: Final = {
 }
 _SETUP: Final = """
 listen: 127.0.0.1:{port}
-jetstream {{ store_dir: "{folder}", sync_interval: 200ms }}
+jetstream {{ store_dir: "{folder}", sync_interval: 100ms }}
 """
 
 

@@ -53,6 +53,9 @@ class Config(BaseSettings):
     nats_sync_s: float | None = Field(
         None, ge=0, description="Their sync_interval in seconds, 0 for always; told to clients."
     )
+    nats_incarnation: str | None = Field(
+        None, pattern=r"^[a-z0-9]{1,16}$", description="A new name after an old store was put back."
+    )
     prefix: str = Field(
         "rf", pattern=r"^[A-Za-z0-9_-]+$", description="First part of every subject; one a cluster."
     )

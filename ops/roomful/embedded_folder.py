@@ -13,8 +13,8 @@ from roomful.embedded_marker import Marker
 from roomful.failure import Failure
 from roomful_nodes.nats_keeping import embedded_name
 
-SYNC_S: Final = 0.2
-"""How often the server brings what it has acknowledged to disk: what a power failure may cost."""
+SYNC_S: Final = 0.1
+"""How often the server brings what it has acknowledged to disk."""
 LOG_BYTES: Final = 8 * 2**20
 LOG_FILES: Final = 3
 

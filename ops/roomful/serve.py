@@ -117,7 +117,7 @@ async def _seams(config: Config, closed: Callable[[], None]) -> AsyncIterator[Se
     async with AsyncExitStack() as running:
         token = config.nats_token.get_secret_value() if config.nats_token else None
         creds = str(config.nats_creds) if config.nats_creds else None
-        broker = Broker(config.nats, token, creds, config.nats_sync_s)
+        broker = Broker(config.nats, token, creds, config.nats_sync_s, config.nats_incarnation)
         if not config.nats:
             embedded = await running.enter_async_context(EmbeddedServer(config.data_dir))
             broker = embedded.broker

@@ -57,3 +57,15 @@ def test_pauses_grow_to_a_limit_and_differ() -> None:
     pauses = {next_server(servers, {})[1] for _ in range(20)}
     assert len(pauses) > 1
     assert all(LONGEST_PAUSE_S / 2 <= pause <= LONGEST_PAUSE_S for pause in pauses)
+
+
+def test_nodes_that_lost_the_same_server_do_not_come_back_in_step() -> None:
+    chosen, pauses = [], []
+    for _ in range(60):
+        servers = [Server(urlsplit(f"nats://h{n}:1")) for n in range(3)]  # type: ignore[arg-type]
+        choice, pause = next_server(servers, {})
+        chosen.append(servers.index(choice))  # type: ignore[arg-type]
+        pauses.append(pause)
+    assert all(chosen.count(n) > 5 for n in range(3)), "they all go to one server"
+    assert len(set(pauses)) > 50
+    assert max(pauses) > 1.5 * min(pauses)

@@ -31,8 +31,9 @@ server_name: {name}
 listen: "127.0.0.1:{port}"
 ports_file_dir: "{folder}"
 logfile: "{folder}/log"
-authorization {{ token: "{token}" }}
 """
+_TOKEN = f'authorization {{ token: "{TOKEN}" }}\n'
+
 _JETSTREAM = """
 jetstream {{ store_dir: "{folder}/store", sync_interval: "{sync}" }}
 """
@@ -48,7 +49,8 @@ def binary() -> str:
 
 
 class NatsServer:
-    """One server process; its port and its store survive restarts. `more`: further settings."""
+    """One server process; its port and its store survive restarts. `access`: who may come in,
+    `more`: further settings."""
 
     token = TOKEN
 
@@ -59,13 +61,14 @@ class NatsServer:
         *,
         name: str = "tests",
         sync: str = "200ms",
+        access: str = _TOKEN,
         more: str = "",
     ) -> None:
         self.name = name
         self.store = folder / "store"
         self._folder = folder
         self._jetstream = jetstream
-        self._sync, self._more = sync, more
+        self._sync, self._more = sync, access + more
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,7 +90,7 @@ class NatsServer:
         configuration = self._folder / "nats.conf"
         template = _CONFIGURATION + (_JETSTREAM if self._jetstream else "")
         text = template.format(
-            name=self.name, port=self._port, folder=self._folder, token=self.token, sync=self._sync
+            name=self.name, port=self._port, folder=self._folder, sync=self._sync
         )
         configuration.write_text(text + self._more)
         command = [binary(), "-c", str(configuration)]
