@@ -6,7 +6,7 @@ which every node changes as it sees fit (`placement`); and what is known of both
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Final
 
 import structlog
@@ -55,17 +55,16 @@ class Cluster:
         returned: Callable[[], None] = lambda: None,
         ordered: Callable[[float | None], None] = lambda _window_s: None,
     ) -> None:
-        self._directory, self._tasks = directory, tasks
+        self._directory, self._tasks, self._host, self._counted = directory, tasks, host, counted
         self._changed, self._ordered = changed, ordered
         self._view = View(me.id, self._heard)
         self._registration = Registration(
-            me, directory, self._view, clock=clock, lease_s=lease_s, counted=counted,
-            sound=sound,
-            serve_until=host.serve_until, returned=returned,
+            me, directory, self._view, clock=clock, lease_s=lease_s, counted=self._told,
+            sound=sound, serve_until=host.serve_until, returned=returned,
         )  # fmt: skip
         self._placement = Placement(
-            me.id, directory, self._view, host, held=lambda: self._registration.held,
-            resync=self._resync,
+            me.id, directory, self._view, host, clock=clock, tasks=tasks,
+            registration=self._registration, resync=self._resync,
         )  # fmt: skip
         self._watching: Following | None = None
 
@@ -98,6 +97,10 @@ class Cluster:
     def settled(self) -> bool:
         """Whether every partition has a living owner."""
         return self._view.settled
+
+    def _told(self, info: NodeInfo) -> NodeInfo:
+        cost = round(sum(self._host.costs.values()), 1)
+        return replace(self._counted(info), cost=cost, placed=self._view.revision(TABLE))
 
     def pace(self) -> float:
         """How many clients a second this node may send away: its share, among those that drain, of

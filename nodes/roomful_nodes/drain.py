@@ -96,7 +96,8 @@ class Drain:
                 return
             self._news.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._news.wait()
             if self._cluster.owned < left:
                 left, moved_at = self._cluster.owned, self._clock.monotonic()
 

@@ -55,6 +55,7 @@ class Registration:
         self._sound_at = clock.monotonic()
         self._taken_for_dead = False
         self._putting = asyncio.Lock()
+        self._left = False
 
     @property
     def held(self) -> bool:
@@ -101,7 +102,9 @@ class Registration:
     async def _renewed(self) -> bool:
         """Renew, if that can be; False if the key was not as we thought, and now is known."""
         try:
-            await asyncio.wait_for(self._put_if_sound(), self._lease_s / 2)
+            # Not wait_for: in Python 3.11 it may swallow the cancellation of its own task.
+            async with asyncio.timeout(self._lease_s / 2):
+                await self._put_if_sound()
         except (Unavailable, TimeoutError) as problem:
             left_s = round(self._until - self._clock.monotonic(), 1)
             log.warning("node.lease_unsure", left_s=left_s, reason=str(problem) or "no answer")
@@ -131,6 +134,8 @@ class Registration:
 
     async def _put(self) -> None:
         async with self._putting:
+            if self._left:
+                raise Unavailable("this node has left the cluster")
             self.me = self._counted(self.me)
             sent = self._clock.monotonic()
             self._revision = await self._directory.put(
@@ -164,7 +169,9 @@ class Registration:
 
     async def end(self) -> None:
         """Leave: others need not wait for the lease to expire."""
-        try:
-            await self._directory.delete(key_of(self.me.id), self._revision)
-        except (Conflict, Unavailable):
-            log.warning("node.leave_unsure")
+        async with self._putting:
+            self._left = True
+            try:
+                await self._directory.delete(key_of(self.me.id), self._revision)
+            except (Conflict, Unavailable):
+                log.warning("node.leave_unsure")

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 class NodeInfo:
     """What the others know of a node; `started_ms` since 1970. `state`: up, draining (it gives its
     rooms and clients away) or drained (it has none, and gets none). `left_s`: seconds until it is
-    drained, as it thinks."""
+    drained, as it thinks. `cost`: of what it owned when the table was at revision `placed`."""
 
     id: NodeId
     address: str
@@ -35,6 +35,8 @@ class NodeInfo:
     rooms: int = 0
     sessions: int = 0
     connections: int = 0
+    cost: float = 0.0
+    placed: int = 0
     left_s: float | None = None
 
     @classmethod

@@ -15,6 +15,7 @@ from roomful_protocol.ids import NodeId, Partition, RoomName, partition_of
 from roomful_protocol.messages import MOVED, Command, Live
 from roomful_rooms.actor import Limits, RoomActor
 from roomful_rooms.clock import Clock, NewId
+from roomful_rooms.costs import Costs, Loaded
 from roomful_rooms.draft import Answered
 from roomful_rooms.epochs import Epochs
 from roomful_rooms.journal import Fenced, Journal, Wrote
@@ -33,6 +34,8 @@ AGAIN_S = 0.5
 TEND_S = 1.0
 BEACON_S = 5.0
 """Rooms used within so many seconds announce their head once a second."""
+
+NO_COSTS: Mapping[Partition, float] = {}
 
 log_ = structlog.get_logger()
 
@@ -65,6 +68,7 @@ class RoomHost:
         self._epochs = Epochs(new_id, incarnation)
         self._sweep = Sweep(tasks, grace_s)
         self._terms: dict[Partition, int] = {}
+        self._costs = Costs()
         self._actors: dict[RoomName, RoomActor] = {}
         self._failures: dict[RoomName, tuple[float, float]] = {}
         self._until, self._suspended, self._closed = inf, False, False
@@ -136,8 +140,16 @@ class RoomHost:
     def rooms(self) -> int:
         return len(self._actors)
 
-    def assign(self, terms: Mapping[Partition, int]) -> None:
-        """Serve exactly these partitions, under these terms; let go of all others.
+    @property
+    def costs(self) -> Mapping[Partition, float]:
+        """What each partition costs that is served here."""
+        return self._costs.now
+
+    def assign(
+        self, terms: Mapping[Partition, int], costs: Mapping[Partition, float] = NO_COSTS
+    ) -> None:
+        """Serve exactly these partitions, under these terms; let go of all others. `costs`: what
+        their last owners found.
 
         What is new is searched for rooms with members, which are woken.
         """
@@ -148,6 +160,7 @@ class RoomHost:
         for partition, term in terms.items():
             if partition not in self._terms:
                 self._terms[partition] = term
+                self._costs.expect(partition, costs.get(partition, 1.0))
                 self._tasks.start(self._wake(partition, term), f"wake {partition}")
 
     async def _wake(self, partition: Partition, term: int) -> None:
@@ -188,11 +201,13 @@ class RoomHost:
     async def release(self, partition: Partition) -> None:
         """Stop serving a partition in good order: its rooms finish, and leave a snapshot."""
         self._terms.pop(partition, None)
+        self._costs.forget(partition)
         await self._close(actor for actor in self._actors.values() if actor.partition == partition)
 
     def _drop(self, partition: Partition) -> None:
         """The partition is another node's already: what we would still write could only harm."""
         self._terms.pop(partition, None)
+        self._costs.forget(partition)
         for actor in [a for a in self._actors.values() if a.partition == partition]:
             del self._actors[actor.name]
             actor.drop()
@@ -244,8 +259,15 @@ class RoomHost:
                     self._sweep.look(list(self._actors.values()), frozenset(living()), now)
                     self._beacon(now)
                 self._rest(now)
+                if self._costs.due(now):
+                    self._costs.look(self._loaded(), now)
             except Exception:
                 log_.exception("host.tend_failed")
+
+    def _loaded(self) -> list[Loaded]:
+        # One that is not open yet says nothing of how many members and messages it has.
+        opened = [actor for actor in self._actors.values() if actor.opening.done()]
+        return [Loaded(a.name, a.partition, a.members, a.journal.recent.head) for a in opened]
 
     def _rest(self, now: float) -> None:
         """Let idle rooms go, and old failures be forgotten. Nothing here waits for the broker."""

@@ -154,6 +154,6 @@ async def test_progress_is_told(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -
         await draining
     lines = [line for line in logs if line["event"] == "node.drain_progress"]
     assert lines[-1]["connections"] < lines[0]["connections"]
-    assert lines[-1]["left_s"] < lines[0]["left_s"] <= 1.0
+    assert lines[-1]["left_s"] < lines[0]["left_s"] < 5
     for wire in wires:
         await wire.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measure import Reading
-from bench.scenarios import ack, catchup, failover, fanout, idle, rooms
+from bench.scenarios import ack, catchup, failover, fanout, handoff, idle, rooms
 from bench.subject import Bench
 
 
@@ -27,5 +27,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "rooms": Scenario("acked messages: one hot room, 200 rooms", rooms.once),
     "idle": Scenario("5,000 idle connections: memory, handshakes", idle.once, tools=True),
     "failover": Scenario("kill -9 of a node, 20 times, while people talk", failover.once),
+    "handoff": Scenario("50 rooms handed to another node while people talk", handoff.once),
     "catchup": Scenario("one client that has missed 20,000 events", catchup.once),
 }
