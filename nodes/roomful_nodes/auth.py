@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jwt
 from jwt.types import Options
@@ -112,28 +112,39 @@ def _rooms(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(rooms)
 
 
-class Secrets:
-    """What a client shows to resume its session: the user, and an HMAC that binds both together.
+class Ticket(NamedTuple):
+    """What a secret says: whose session it is, and over which of its connections it was given."""
 
-    Any node can check it, also when the node that opened the session is gone.
+    user: UserId
+    connection: int
+
+
+class Secrets:
+    """What a client shows to resume its session: the user, the number of the connection over which
+    it was given, and an HMAC that binds them together.
+
+    Any node can check it, also when the node that opened the session is gone. Connections are
+    numbered by what the client has heard of: one that resumes comes after the one whose secret it
+    shows. So what an earlier one has asked for, and arrives late, is known to be out of date.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def secret(self, session: SessionId, user: UserId) -> str:
-        return f"{token(user)}.{self._mac(session, user)}"
+    def secret(self, session: SessionId, user: UserId, connection: int) -> str:
+        return f"{token(user)}.{connection}.{self._mac(session, user, connection)}"
 
-    def user(self, session: SessionId, secret: str) -> UserId | None:
-        """Whose session it is, if `secret` is its secret."""
+    def read(self, session: SessionId, secret: str) -> Ticket | None:
+        """What `secret` says, if it is one of that session."""
         named, _, mac = secret.rpartition(".")
+        named, _, number = named.rpartition(".")
         try:
-            user = name_of(named)
-            expected = self._mac(session, user)
+            ticket = Ticket(name_of(named), int(number))
+            expected = self._mac(session, *ticket)
         except ValueError:
             return None
-        return user if hmac.compare_digest(mac.encode(), expected.encode()) else None
+        return ticket if hmac.compare_digest(mac.encode(), expected.encode()) else None
 
-    def _mac(self, session: SessionId, user: UserId) -> str:
-        named = f"{session}\n{user}".encode()
+    def _mac(self, session: SessionId, user: UserId, connection: int) -> str:
+        named = f"{session}\n{user}\n{connection}".encode()
         return hmac.new(self._key, named, sha256).hexdigest()[:_MAC_CHARACTERS]

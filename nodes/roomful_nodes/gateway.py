@@ -51,6 +51,7 @@ class Gateway:
     def __init__(
         self,
         node: NodeId,
+        life: str,
         settings: NodeSettings,
         key: bytes,
         *,
@@ -79,8 +80,8 @@ class Gateway:
             settings.auth, anonymous=settings.anonymous, clock=clock, new_id=new_id
         )
         self._services = Services(
-            node, asks, hub, self._targets, authenticator, settings.limits, settings.heartbeat_s,
-            clock, new_id, loop, tasks, metrics, durability,
+            node, life, asks, hub, self._targets, authenticator, settings.limits,
+            settings.heartbeat_s, clock, new_id, loop, tasks, metrics, durability,
         )  # fmt: skip
         self._settings = settings
         self._lines: set[Conversation] = set()

@@ -22,7 +22,7 @@ from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
 from roomful_nodes.seams import Seams
 from roomful_nodes.settings import NodeSettings
-from roomful_nodes.view import NodeInfo
+from roomful_nodes.view import NodeInfo, life_from
 from roomful_protocol.blocks import Block
 from roomful_protocol.codecs.internode import pack_live
 from roomful_protocol.ids import RoomName
@@ -31,6 +31,7 @@ from roomful_rooms.actor import Limits
 from roomful_rooms.directory import Conflict, Unavailable
 from roomful_rooms.host import RoomHost
 from roomful_rooms.kinds import Kinds
+from roomful_rooms.presence import Life
 from roomful_rooms.tasks import Tasks
 
 STEP_S: Final = 10.0
@@ -54,9 +55,10 @@ class Node:
         self.tasks = tasks = Tasks(self.id)
         self.metrics = metrics = Metrics(CollectorRegistry())
         clock, subjects, loop = seams.clock, seams.subjects, asyncio.get_running_loop()
+        started_ms = clock.wall_ms()
         self._host = self._room_host(kinds)
         self._cluster = Cluster(
-            NodeInfo(self.id, settings.address, version("roomful"), clock.wall_ms()),
+            NodeInfo(self.id, settings.address, version("roomful"), started_ms),
             seams.directory, self._host, clock=clock, tasks=tasks,
             lease_s=max(1, round(settings.lease_s)), counted=self._counted,
             sound=seams.sound, changed=self._changed, returned=self._returned,
@@ -71,9 +73,9 @@ class Node:
             asks=self._router, loop=loop, tasks=tasks, metrics=metrics,
         )  # fmt: skip
         self.gateway = Gateway(
-            self.id, settings, key, asks=self._router, hub=self._hub, bus=seams.bus,
-            subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop, tasks=tasks,
-            metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
+            self.id, life_from(started_ms), settings, key, asks=self._router, hub=self._hub,
+            bus=seams.bus, subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop,
+            tasks=tasks, metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
             pace=self._cluster.pace, durability=seams.durability,
         )  # fmt: skip
         self._drain = Drain(self._cluster, self.gateway.departure, clock=clock, tasks=tasks)
@@ -104,7 +106,7 @@ class Node:
         await self._router.start()
         await self.gateway.start()
         await self._cluster.start()
-        self.tasks.start(self._host.tend(lambda: self._cluster.nodes), "tend")
+        self.tasks.start(self._host.tend(self._living), "tend")
         self.tasks.start(self._probe.run(), "probe")
         self.tasks.start(self._watch_bus(), "bus")
 
@@ -131,6 +133,9 @@ class Node:
     def _live(self, room: RoomName, live: Live) -> None:
         self._seams.bus.publish(self._seams.subjects.live(room), pack_live(live))
         self._hub.hear_live(room, live)
+
+    def _living(self) -> list[Life]:
+        return [node.life for node in self._cluster.nodes.values()]
 
     def _returned(self) -> None:
         """This node was taken for dead: its clients may be no members any more, and its feeds may

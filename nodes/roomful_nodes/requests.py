@@ -15,7 +15,7 @@ from roomful_protocol import frames
 from roomful_protocol.codecs.events import history_frame
 from roomful_protocol.errors import TOO_SLOW, Close, Code, Refused
 from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Send, person
-from roomful_protocol.ids import RoomName
+from roomful_protocol.ids import RoomName, attachment
 from roomful_protocol.messages import (
     Accepted,
     Answer,
@@ -86,7 +86,7 @@ class Requests:
                 Code.FORBIDDEN, f"You are in {len(self.rooms)} rooms, the most allowed: leave one."
             )
         # An attachment of its own: the room tells it from any that this session had before.
-        attach = services.new_id()[:12]
+        attach = attachment(session.connection, services.life, services.new_id()[:12])
         sender = Sender(session.id, session.user, session.name, services.node, attach)
         membership = Membership(
             room, sender, services.asks.lane(room, sender), self._outbox, hub=services.hub,
@@ -98,8 +98,15 @@ class Requests:
         return membership
 
     def leave(self, leave: Leave) -> None:
-        """Leave a room, which is not heard from then on. Raises Refused."""
-        membership = self._membership(leave.room)
+        """Leave a room, which is not heard from then on. Raises Refused.
+
+        A session that has come back is in its rooms still: it may leave one that it has not joined
+        again.
+        """
+        if self.resumed and leave.room is not None and leave.room not in self.rooms:
+            membership = self._begun(leave.room)
+        else:
+            membership = self._membership(leave.room)
         del self.rooms[membership.room]
         membership.leave(leave.id)
 

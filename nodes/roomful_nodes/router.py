@@ -130,7 +130,8 @@ class Router:
         self._owner, self._clock, self._metrics = owner, clock, metrics
         self._tasks, self._deadline_s = tasks, deadline_s
         self._pending: dict[int, _Pending] = {}
-        self._reference = 0
+        # What is still under way to another node of our name, one that is gone, names none of ours.
+        self._reference = clock.wall_ms() << 20
         self._sent: OrderedDict[str, list[int]] = OrderedDict()
         self._commands: Batches[tuple[int, Command]] = Batches(self._send_commands)
         self._answers: Batches[tuple[int, Answer]] = Batches(self._send_answers)

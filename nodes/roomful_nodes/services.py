@@ -27,9 +27,13 @@ class Asks(history.Asks, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the node that they need, and its settings that concern them."""
+    """The parts of the node that they need, and its settings that concern them.
+
+    `life` tells this process from others of the node's name.
+    """
 
     node: NodeId
+    life: str
     asks: Asks
     hub: Hub
     targets: Targets

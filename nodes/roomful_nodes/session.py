@@ -27,14 +27,16 @@ class Line(Protocol):
 
 
 class Session:
-    """`line` is its socket, None while it has none. `parked` are the rooms that it is in by an
-    earlier socket and has not joined again by this one."""
+    """`line` is its socket, None while it has none, and `connection` its number among all that the
+    session has had. `parked` are the rooms that it is in by an earlier socket and has not joined
+    again by this one."""
 
-    def __init__(self, id: SessionId, user: UserId, name: str, secret: str) -> None:
+    def __init__(self, id: SessionId, user: UserId, name: str) -> None:
         self.id = id
         self.user = user
         self.name = name
-        self.secret = secret
+        self.connection = 0
+        self.secret = ""
         self.line: Line | None = None
         self.parked: dict[RoomName, Membership] = {}
         # Ends the patience with what is parked, and with the session if it has no line then.

@@ -81,28 +81,36 @@ class Sessions:
 
     def open(self, identity: Identity) -> Session:
         id = f"{self._node}-{self._new_id()}"
-        return self._add(id, identity.user, identity.name)
+        return self._numbered(self._add(id, identity.user, identity.name), 1)
+
+    def _numbered(self, session: Session, connection: int) -> Session:
+        session.connection = connection
+        session.secret = self._secrets.secret(session.id, session.user, connection)
+        return session
 
     def resume(self, id: SessionId, secret: str, identity: Identity) -> Session | None:
         """The session `id`, if `secret` is its secret and `identity` its user; else None.
 
         If another node has it, it is asked to let go.
         """
-        user = self._secrets.user(id, secret)
-        if user is None or (identity.chosen and identity.user != user):
+        ticket = self._secrets.read(id, secret)
+        if ticket is None or (identity.chosen and identity.user != ticket.user):
             log.info("session.not_resumed", session=id, user=identity.user)
             return None
+        # Not after the last one that we know of: its client may never have heard of that.
+        connection = ticket.connection + 1
         session = self._by_id.get(id)
-        if session is not None:
-            return session
-        self._bus.publish(
-            self._subjects.session(home_of(id), id),
-            pack_to_session(Claim(self._node, self._new_id())),
-        )
-        return self._add(id, user, identity.name if identity.chosen else user)
+        if session is None:
+            self._bus.publish(
+                self._subjects.session(home_of(id), id),
+                pack_to_session(Claim(self._node, connection)),
+            )
+            name = identity.name if identity.chosen else ticket.user
+            session = self._add(id, ticket.user, name)
+        return self._numbered(session, connection)
 
     def _add(self, id: SessionId, user: UserId, name: str) -> Session:
-        session = Session(id, user, name, self._secrets.secret(id, user))
+        session = Session(id, user, name)
         self._by_id[id] = session
         self._by_user.setdefault(user, {})[id] = session
         if home_of(id) != self._node:
@@ -209,9 +217,11 @@ class Sessions:
             match unpack_to_session(message.payload):
                 case Direct(frame):
                     delivered = _shown(session, frame)
-                case Claim(node):
-                    log.info("session.claimed", session=session.id, by=node)
-                    self._let_go(session)
+                case Claim(node, connection):
+                    # A claim that comes late must not end the connection that came after it.
+                    if connection >= session.connection:
+                        log.info("session.claimed", session=session.id, by=node)
+                        self._let_go(session)
                 case Kick(slug):
                     self.close_session(session.id, _CLOSES.get(slug, KICKED))
         self._reply(message, delivered)

@@ -10,6 +10,7 @@ from roomful_protocol.codecs.values import unpack
 from roomful_protocol.ids import NodeId, RoomName, partition_of
 from roomful_rooms.directory import Directory, Item
 from roomful_rooms.ownership import Table
+from roomful_rooms.presence import Life
 
 TABLE: Final = "table"
 NODES: Final = "node."
@@ -45,6 +46,11 @@ class NodeInfo:
         told = unpack(data)
         return cls(**{field.name: told[field.name] for field in fields(cls) if field.name in told})
 
+    @property
+    def life(self) -> Life:
+        """This node, and no other that was started under its name before or after."""
+        return self.id, life_from(self.started_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class DrainOrder:
@@ -53,6 +59,11 @@ class DrainOrder:
 
     started_ms: int
     window_s: float | None
+
+
+def life_from(started_ms: int) -> str:
+    """What tells a node's life from those of the same name."""
+    return f"{started_ms:x}"
 
 
 def key_of(node: NodeId) -> str:

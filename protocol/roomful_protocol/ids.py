@@ -79,3 +79,21 @@ def partition_of(room: RoomName) -> Partition:
 def home_of(session: SessionId) -> NodeId:
     """The node that opened `session`; session ids are `<node>-<random>`."""
     return session.partition("-")[0]
+
+
+def attachment(connection: int, life: str, random: str) -> str:
+    """The id of one attachment of a session to a room: made over the session's `connection`, at a
+    node in that `life` of it."""
+    return f"{connection}.{life}.{random}"
+
+
+def connection_of(attach: str) -> int:
+    """Which connection of its session an attachment was made over; 0 if it does not say."""
+    connection, dot, _ = attach.partition(".")
+    return int(connection) if dot and connection.isdecimal() else 0
+
+
+def life_of(attach: str) -> str:
+    """In which life of its node an attachment was made; empty if it does not say."""
+    parts = attach.split(".")
+    return parts[1] if len(parts) == 3 else ""

@@ -201,10 +201,10 @@ class Direct:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A session resumes on `node`, at attachment `attach`: whoever has it lets it go."""
+    """A session goes on over its `connection`, on `node`: whoever has an earlier one lets it go."""
 
     node: NodeId
-    attach: str
+    connection: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from roomful_protocol.errors import Code
-from roomful_protocol.ids import NodeId, Partition, partition_of
+from roomful_protocol.ids import Partition, partition_of
 from roomful_protocol.messages import (
     MOVED,
     Accepted,
@@ -86,11 +86,6 @@ class RoomActor:
     @property
     def partition(self) -> Partition:
         return partition_of(self.name)
-
-    @property
-    def nodes(self) -> frozenset[NodeId]:
-        """The nodes that hold the members' sockets."""
-        return self.journal.held.presence.nodes
 
     @property
     def members(self) -> int:

@@ -4,6 +4,7 @@ from roomful_protocol.blocks import Entered, Member
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.messages import Command, Enter, Exit, Say, Sender
 from roomful_rooms.effects import Gone
+from roomful_rooms.ledger import newer
 from roomful_rooms.room import Message, Room
 
 
@@ -43,7 +44,10 @@ def _exit(room: Room, sender: Sender, reason: str) -> object:
     presence, turn = room.members, room.context.turn
     member = presence.get(sender.session)
     # The attachment tells a leave of the gateway that has the session from one that had it once.
-    if member is None or member.attach != sender.attach:
+    ours = member is not None and (
+        member.attach == sender.attach or newer(sender.attach, member.attach)
+    )
+    if member is None or not ours:
         raise Refused(Code.NOT_JOINED, f"You are not in {room.name}.")
     turn.before[member.session] = member
     turn.changes.append(Gone(member, reason))

@@ -21,6 +21,7 @@ from roomful_rooms.epochs import Epochs
 from roomful_rooms.journal import Fenced, Journal, Wrote
 from roomful_rooms.kinds import Kinds
 from roomful_rooms.log import Archive, Log, Record, Unavailable
+from roomful_rooms.presence import Life
 from roomful_rooms.sweep import Sweep
 from roomful_rooms.tasks import Tasks
 
@@ -78,6 +79,7 @@ class RoomHost:
 
     def receive(self, command: Command, answered: Answered) -> None:
         """Hand `command` to its room, starting it if need be; Moved if it is not ours to serve."""
+        self._sweep.heard(command.sender, self._clock.monotonic())
         actor = self._actors.get(command.room) if self._certain else None
         if actor is None:
             actor = self._start(command.room)
@@ -248,7 +250,7 @@ class RoomHost:
 
     # -- members that are gone, rooms that rest ----------------------------------------------------
 
-    async def tend(self, living: Callable[[], Collection[NodeId]]) -> None:
+    async def tend(self, living: Callable[[], Collection[Life]]) -> None:
         """For ever: sweep the members of lost nodes after their grace, put idle rooms to rest."""
         while True:
             await asyncio.sleep(TEND_S)

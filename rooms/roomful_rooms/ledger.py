@@ -13,8 +13,8 @@ from typing import Final
 from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
 from roomful_protocol.frames import ClientId
-from roomful_protocol.ids import SessionId, UserId
-from roomful_protocol.messages import MOVED, Accepted, Answer, Command, Denied, Enter, Say
+from roomful_protocol.ids import SessionId, UserId, connection_of
+from roomful_protocol.messages import MOVED, Accepted, Answer, Command, Denied, Enter, Exit, Say
 
 GLOBAL_ID: Final = 16
 """Characters from which on a string id is taken to be unique among all sessions of its user."""
@@ -33,6 +33,11 @@ class Link:
     attach: str
     last: int = 0
     superseded: tuple[str, ...] = ()
+
+
+def newer(attach: str, than: str) -> bool:
+    """Whether a session's attachment was made over a later connection than another one."""
+    return connection_of(attach) > connection_of(than)
 
 
 def _id_key(session: SessionId, user: UserId, id: ClientId) -> _Key:
@@ -58,7 +63,9 @@ class Ledger:
     def superseded(self, session: SessionId, attach: str) -> bool:
         """True if the session has since been attached elsewhere: the asker is a ghost."""
         link = self._links.get(session)
-        return link is not None and attach in link.superseded
+        if link is None:
+            return False
+        return attach in link.superseded or newer(link.attach, attach)
 
     def attach(self, session: SessionId, attach: str) -> Link:
         """The session's link under `attach`; numbers begin anew if that is another attachment."""
@@ -81,8 +88,12 @@ class Ledger:
         """
         sender, ask = command.sender, command.ask
         here = member is not None and member.attach == sender.attach
-        # Superseded ones are forgotten in time, but whoever enters says so: no other ask moves.
-        elsewhere = member is not None and not here and not isinstance(ask, Enter)
+        # Superseded ones are forgotten in time, but whoever enters says so: no other ask moves. (To
+        # leave, one need not have entered over this connection.)
+        moves = isinstance(ask, Enter) or (
+            isinstance(ask, Exit) and member is not None and newer(sender.attach, member.attach)
+        )
+        elsewhere = member is not None and not here and not moves
         if elsewhere or self.superseded(sender.session, sender.attach):
             return Denied(Code.NOT_JOINED.slug, "The session goes on in another connection.")
         if command.n:

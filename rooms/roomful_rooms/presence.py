@@ -6,10 +6,20 @@ from itertools import islice
 
 from roomful_protocol.blocks import Entered, Exited, Member
 from roomful_protocol.frames import Target
-from roomful_protocol.ids import NodeId, SessionId, UserId
+from roomful_protocol.ids import NodeId, SessionId, UserId, life_of
+from roomful_protocol.messages import Sender
 
 LISTED = 200
 """Up to so many members are listed by name; above, lists are samples and counts are exact."""
+
+
+Life = tuple[NodeId, str]
+"""A node from its start to its end: one that is started again under its name is another."""
+
+
+def life(one: Member | Sender) -> Life:
+    """At which node, in which life of it, somebody is."""
+    return one.node, life_of(one.attach)
 
 
 class Presence:
@@ -19,7 +29,7 @@ class Presence:
     def __init__(self, members: Iterable[Member] = ()) -> None:
         self._members: dict[SessionId, Member] = {}
         self._users: dict[UserId, dict[SessionId, None]] = {}
-        self._nodes: Counter[NodeId] = Counter()
+        self._nodes: Counter[Life] = Counter()
         for member in members:
             self.enter(member)
 
@@ -40,8 +50,8 @@ class Presence:
         return tuple(self._members[session] for session in self._users.get(user, ()))
 
     @property
-    def nodes(self) -> frozenset[NodeId]:
-        """The nodes that hold the members' sockets."""
+    def nodes(self) -> frozenset[Life]:
+        """The nodes that hold the members' sockets, each in the life in which it does."""
         return frozenset(self._nodes)
 
     def listed(self) -> tuple[Member, ...]:
@@ -64,7 +74,7 @@ class Presence:
             self._forget(before)
         self._members[member.session] = member
         self._users.setdefault(member.user, {})[member.session] = None
-        self._nodes[member.node] += 1
+        self._nodes[life(member)] += 1
 
     def exit(self, session: SessionId) -> Member | None:
         member = self._members.pop(session, None)
@@ -77,9 +87,10 @@ class Presence:
         del sessions[member.session]
         if not sessions:
             del self._users[member.user]
-        self._nodes[member.node] -= 1
-        if not self._nodes[member.node]:
-            del self._nodes[member.node]
+        at = life(member)
+        self._nodes[at] -= 1
+        if not self._nodes[at]:
+            del self._nodes[at]
 
     def apply(self, changes: Iterable[Entered | Exited]) -> None:
         """Fold the membership changes of a block."""

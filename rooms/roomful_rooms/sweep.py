@@ -7,9 +7,10 @@ from typing import Final
 import structlog
 
 from roomful_protocol.blocks import Member
-from roomful_protocol.ids import NodeId, RoomName
+from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import Accepted, Answer, Command, Exit, Sender
 from roomful_rooms.actor import RoomActor
+from roomful_rooms.presence import Life, life
 from roomful_rooms.tasks import Tasks
 
 AT_ONCE: Final = 256
@@ -21,18 +22,27 @@ log = structlog.get_logger()
 class Sweep:
     """Notices which nodes are missing, and has their members leave once the grace is over.
 
+    A node that was started again under its name is another one, and does not know the members of
+    the one before. A node that asks something is not dead, whatever the directory says: it may have
+    lost its lease and nothing else. Its grace begins anew.
+
     `grace_s`: within so many seconds their clients may have come back on other nodes.
     """
 
     def __init__(self, tasks: Tasks, grace_s: float) -> None:
         self._tasks, self._grace_s = tasks, grace_s
-        self._missing: dict[NodeId, float] = {}
+        self._missing: dict[Life, float] = {}
         self._sweeping: set[RoomName] = set()
 
-    def look(self, actors: Iterable[RoomActor], living: Collection[NodeId], now: float) -> None:
+    def heard(self, sender: Sender, now: float) -> None:
+        """The node of `sender` has asked something on its behalf, `now`."""
+        if self._missing and (node := life(sender)) in self._missing:
+            self._missing[node] = now
+
+    def look(self, actors: Iterable[RoomActor], living: Collection[Life], now: float) -> None:
         """Look at who is missing `now`, a monotonic time in seconds; does not wait."""
-        absent = {actor: actor.nodes.difference(living) for actor in actors}
-        missing = frozenset[NodeId]().union(*absent.values())
+        absent = {actor: actor.journal.held.presence.nodes.difference(living) for actor in actors}
+        missing = frozenset[Life]().union(*absent.values())
         self._missing = {node: self._missing.get(node, now) for node in missing}
         lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}
         for actor, nodes in absent.items():
@@ -40,11 +50,11 @@ class Sweep:
                 self._sweeping.add(actor.name)
                 self._tasks.start(self._empty(actor, lost), f"sweep {actor.name}")
 
-    async def _empty(self, actor: RoomActor, lost: Collection[NodeId]) -> None:
+    async def _empty(self, actor: RoomActor, lost: Collection[Life]) -> None:
         """Have them leave; those who cannot now are asked again at the next look."""
         left = 0
         try:
-            while gone := [m for m in actor.journal.held.presence if m.node in lost][:AT_ONCE]:
+            while gone := [m for m in actor.journal.held.presence if life(m) in lost][:AT_ONCE]:
                 answers = await asyncio.gather(*(_leave(actor, member) for member in gone))
                 accepted = sum(isinstance(answer, Accepted) for answer in answers)
                 if not accepted:
@@ -52,7 +62,12 @@ class Sweep:
                 left += accepted
         finally:
             self._sweeping.discard(actor.name)
-            log.info("room.swept", room=actor.name, members=left, nodes=sorted(lost))
+            log.info(
+                "room.swept",
+                room=actor.name,
+                members=left,
+                nodes=sorted({node for node, _ in lost}),
+            )
 
 
 async def _leave(actor: RoomActor, member: Member) -> Answer:

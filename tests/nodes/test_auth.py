@@ -108,15 +108,16 @@ def test_anonymous_clients_are_not_let_in_everywhere() -> None:
 
 @pytest.mark.parametrize("user", ["ann", "Zoë", "a.b *>", "_", "名"])
 def test_a_secret_names_its_user_on_every_node_with_the_key(user: str) -> None:
-    secret = Secrets(b"key").secret("n1-abc", user)
-    assert Secrets(b"key").user("n1-abc", secret) == user
+    secret = Secrets(b"key").secret("n1-abc", user, 7)
+    assert Secrets(b"key").read("n1-abc", secret) == (user, 7)
 
 
 def test_a_secret_is_good_for_one_session_one_key_and_as_it_is() -> None:
     secrets = Secrets(b"key")
-    secret = secrets.secret("n1-abc", "ann")
-    assert secrets.user("n1-abd", secret) is None
-    assert Secrets(b"other").user("n1-abc", secret) is None
-    assert secrets.user("n1-abc", secret.replace("ann", "bob")) is None
-    for forged in ("", ".", "ann", "ann.", "_\xff.x", "ann.ü", "_!.00"):
-        assert secrets.user("n1-abc", forged) is None
+    secret = secrets.secret("n1-abc", "ann", 1)
+    assert secrets.read("n1-abd", secret) is None
+    assert Secrets(b"other").read("n1-abc", secret) is None
+    assert secrets.read("n1-abc", secret.replace("ann", "bob")) is None
+    assert secrets.read("n1-abc", secret.replace(".1.", ".2.")) is None
+    for forged in ("", ".", "ann.1.", "ann.x.00", "ann", "ann.", "_\xff.x", "ann.ü", "_!.00"):
+        assert secrets.read("n1-abc", forged) is None

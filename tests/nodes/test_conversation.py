@@ -60,10 +60,10 @@ class Talk:
             AuthSettings(), anonymous=True, clock=self.time.clock, new_id=lambda: "0" * 16
         )
         services = Services(
-            "n1", here.room, here.hub, targets, door, limits, 10, self.time.clock,
+            "n1", "life", here.room, here.hub, targets, door, limits, 10, self.time.clock,
             lambda: "0" * 16, loop, here.tasks, here.metrics,
         )  # fmt: skip
-        self.session = Session("n1-ann", "ann", "Ann", "secret")
+        self.session = Session("n1-ann", "ann", "Ann")
         self.outbox = Outbox(self.transport, JSON, self._ended)
         identity = Identity("ann", "Ann", expires_ms=expires_ms)
         self.conversation = Conversation(services, self.session, identity, self.outbox)

@@ -231,3 +231,21 @@ async def test_who_is_no_member_any_more_is_one_again_after_trying_to_speak(
     assert (await ann.say("lobby", "hi"))["error"]["code"] == "not_joined"
     assert (await ann.say("lobby", "hi"))["type"] == "ack"
     await ann.close()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_client_that_comes_back_may_leave_a_room_without_joining_it_again(
+    nodes: tuple[MemoryNode, MemoryNode], elsewhere: bool
+) -> None:
+    ann = await Wire.open(nodes[0].url, room="lobby", user="ann")
+    bob = await Wire.open(nodes[0].url, room="lobby", user="bob")
+    await bob.next("joined")
+    await ann.where(seq=2)
+    await ann.vanish()
+    again = await Wire.open(nodes[elsewhere].url, **resume(ann), user="ann")
+    left = await again.ask({"type": "leave", "room": "lobby"})
+    assert (left["type"], left["room"]) == ("left", "lobby")
+    await bob.where(type="presence", data__count=1)
+    assert presence(bob) == [([], ["ann"])]
+    await again.close()
+    await bob.close()

@@ -72,7 +72,7 @@ ANSWERS: list[Answer] = [
     Denied("forbidden", "No."),
     MOVED,
 ]
-TO_SESSION: list[ToSession] = [Direct(b"{}"), Claim("b", "x2"), Kick("kicked")]
+TO_SESSION: list[ToSession] = [Direct(b"{}"), Claim("b", 2), Kick("kicked")]
 DECODERS: list[Callable[[bytes], object]] = [
     unpack_commands,
     unpack_answers,

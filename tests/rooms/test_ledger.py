@@ -210,3 +210,34 @@ def test_numbers_outlive_the_decisions_across_a_snapshot(monkeypatch: pytest.Mon
         assert verdict(rebuilt, asked) == verdict(ledger, asked)
     assert verdict(rebuilt, command(quiet, say(), 5)) == Accepted(duplicate=True)
     assert verdict(rebuilt, command(loud, say(), 50)) == Accepted(1, duplicate=True)
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+def test_a_join_over_an_earlier_connection_comes_too_late() -> None:
+    ledger = Ledger()
+    late, now = sender(attach="2.x.a"), sender(attach="3.x.b")
+    ledger.attach(now.session, now.attach)
+    refused = ledger.verdict(command(late, ENTER, 1), member(now))
+    assert isinstance(refused, Denied)
+    assert refused.code == Code.NOT_JOINED.slug
+    assert ledger.verdict(command(late, ENTER, 1), None) == refused, "though it has left since"
+    assert verdict(ledger, command(now, ENTER, 1)) is None
+
+
+def test_of_two_attachments_over_one_connection_the_one_that_comes_later_counts() -> None:
+    ledger = Ledger()
+    one, other = sender(attach="2.x.a"), sender(attach="2.x.b")
+    ledger.attach(one.session, one.attach)
+    assert ledger.verdict(command(other, ENTER, 1), member(one)) is None
+
+
+def test_whoever_comes_back_may_leave_what_it_has_not_joined_again() -> None:
+    ledger = Ledger()
+    before, after = sender(attach="2.x.a"), sender(attach="3.y.b")
+    ledger.attach(before.session, before.attach)
+    assert ledger.verdict(command(after, Exit(), 1), member(before)) is None
+    assert isinstance(ledger.verdict(command(after, say(), 1), member(before)), Denied)
+    ledger.attach(after.session, after.attach)
+    assert isinstance(ledger.verdict(command(before, Exit("timeout"), 1), member(after)), Denied)

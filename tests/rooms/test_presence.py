@@ -24,7 +24,7 @@ def test_it_is_asked_by_session_user_and_node() -> None:
     assert presence.get("s9") is None
     assert presence.of("ann") == (ANN_1, ANN_2)
     assert presence.of("zoe") == ()
-    assert presence.nodes == {"n1", "n2"}
+    assert presence.nodes == {("n1", ""), ("n2", "")}
 
 
 def test_who_moves_keeps_its_place_and_leaves_the_old_node() -> None:
@@ -32,7 +32,7 @@ def test_who_moves_keeps_its_place_and_leaves_the_old_node() -> None:
     moved = member("s1", node="n9")
     presence.enter(moved)
     assert list(presence) == [moved, BOB]
-    assert presence.nodes == {"n1", "n9"}
+    assert presence.nodes == {("n1", ""), ("n9", "")}
     assert presence.of("ann") == (moved,)
 
 
@@ -71,7 +71,7 @@ def test_a_handler_in_progress_can_be_looked_behind_and_undone() -> None:
     assert set(presence) == {moved, ANN_2}
     presence.restore(before)
     assert set(presence) == {ANN_1, BOB}
-    assert presence.nodes == {"n1"}
+    assert presence.nodes == {("n1", "")}
 
 
 sessions, nodes = st.sampled_from(["s1", "s2", "s3", "s4"]), st.sampled_from(["n1", "n2"])
@@ -100,6 +100,6 @@ def test_folding_in_parts_or_from_a_snapshot_is_the_same(
     resumed.apply(all_changes[cut:])
     assert list(whole) == list(resumed) == list(model.values())
     for presence in (whole, resumed):
-        assert presence.nodes == {one.node for one in model.values()}
+        assert presence.nodes == {(one.node, "") for one in model.values()}
         for user in {one.user for one in model.values()}:
             assert set(presence.of(user)) == {one for one in model.values() if one.user == user}

@@ -196,11 +196,13 @@ class Person:
         room: str = ROOM,
         session: str | None = None,
         attach: str | None = None,
+        gateway: str | None = None,
     ) -> None:
+        """`gateway`: the node that has its socket; none: that of the host."""
         self.world, self.node, self.room = world, node, room
         session = session or f"{node.name}-{user}"
         attach = attach or f"{user}-at-{node.name}"
-        self.sender = Sender(session, user, user.title(), node.name, attach)
+        self.sender = Sender(session, user, user.title(), gateway or node.name, attach)
         self.last = 0
         self._numbered: dict[int, list[Asked]] = {}
 

@@ -15,6 +15,22 @@ from roomful_protocol.errors import Close
 Json = dict[str, Any]
 
 
+def frames_in(data: bytes) -> list[tuple[int, bytes]]:
+    """(opcode, payload) of every frame, checked to be whole."""
+    found, at = [], 0
+    while at < len(data):
+        first, size, start = data[at], data[at + 1], at + 2
+        assert first & 0x80
+        assert size < 128, "a node must not mask"
+        if size > 125:
+            start = at + (4 if size == 126 else 10)
+            size = int.from_bytes(data[at + 2 : start], "big")
+        at = start + size
+        assert len(data) >= at
+        found.append((first & 0x0F, data[start:at]))
+    return found
+
+
 class FakeTransport:
     """Keeps what is written. `waiting` is what its buffer pretends to hold; `stuck`: nobody reads,
     so that it grows; `broken`: it raises, as uvloop's do when they are closed."""
@@ -43,19 +59,8 @@ class FakeTransport:
         self.reading = True
 
     def payloads(self) -> list[tuple[int, bytes]]:
-        """(opcode, payload) of every frame, checked to be whole."""
-        data, found = b"".join(self.written), []
-        while data:
-            first, size, start = data[0], data[1], 2
-            assert first & 0x80
-            assert size < 128, "a node must not mask"
-            if size > 125:
-                start = 4 if size == 126 else 10
-                size = int.from_bytes(data[2:start], "big")
-            found.append((first & 0x0F, data[start : start + size]))
-            assert len(data) >= start + size
-            data = data[start + size :]
-        return found
+        """(opcode, payload) of every frame."""
+        return frames_in(b"".join(self.written))
 
     def frames(self) -> list[Json]:
         """Every message, decoded."""

@@ -227,8 +227,8 @@ def pack_to_session(message: ToSession) -> bytes:
     match message:
         case Direct(frame):
             return pack((FORMAT, _DIRECT, frame))
-        case Claim(node, attach):
-            return pack((FORMAT, _CLAIM, node, attach))
+        case Claim(node, connection):
+            return pack((FORMAT, _CLAIM, node, connection))
         case Kick(close):
             return pack((FORMAT, _KICK, close))
 
