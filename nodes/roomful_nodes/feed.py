@@ -234,7 +234,13 @@ class Feed:
             answer = await self._read_after(self.head)
             if answer.head <= self.head or not again:
                 return answer
-        return await self._read_after(self.head - again)
+        answer = await self._read_after(self.head - again)
+        if answer.entries and answer.entries[-1].seq <= self.head < answer.head:
+            # The last one of its page, and answers end with a page.
+            return (
+                answer if self._contradicts(answer.entries) else await self._read_after(self.head)
+            )
+        return answer
 
     async def _read_after(self, seq: int) -> Entries:
         return await self._history.read(self.room, self._reader, Read(after=seq, limit=CHUNK))

@@ -68,6 +68,17 @@ async def test_a_lost_block_is_read_from_the_owner(here: World) -> None:
     assert here.metrics.gaps_repaired._value.get() == 1
 
 
+async def test_a_hole_right_after_the_end_of_a_page_is_read(here: World) -> None:
+    ann = await here.joined("ann")
+    here.room.say("one", "two")
+    await until(lambda: len(ann.seqs) == 2)
+    await here.room.page()
+    here.room.commit(EVERYONE, EVERYONE, times=0)
+    here.room.say("after")
+    await until(lambda: len(ann.seqs) == 5)
+    check_chain(ann.frames, 0)
+
+
 async def test_a_lost_last_block_is_noticed_by_a_beacon(here: World) -> None:
     ann = await here.joined("ann")
     here.room.commit(EVERYONE, times=0)
