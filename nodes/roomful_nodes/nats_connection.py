@@ -7,6 +7,7 @@ never delays the renewal of a lease.
 from asyncio import Timeout, get_running_loop, timeout
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from secrets import token_hex
 from ssl import SSLContext
 from types import TracebackType
@@ -94,6 +95,8 @@ class NatsConnection:
         which happens to a plain client only. `lean`: None takes the fast client where it fits.
         """
         urls = [checked(one) for one in ([url] if isinstance(url, str) else url)]
+        if credentials is not None and find_spec("nkeys") is None:
+            raise BrokerError('Credentials need nkeys; pip install "nats-py[nkeys]".')
         if lean is None:
             lean = fits() and not any(one.startswith(("ws://", "wss://")) for one in urls)
         connection = cls(LeanClient() if lean else PlainClient(), urls, name, closed)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.nats_server import NatsServer
 
+from roomful_nodes import nats_connection
 from roomful_nodes.nats_connection import BrokerError, NatsConnection
 
 LEAN = pytest.mark.parametrize("lean", [True, False], ids=["lean", "plain"])
@@ -83,3 +84,12 @@ async def test_tls_of_an_unknown_authority_is_refused(encrypted: NatsServer, lea
     url = encrypted.url.replace("nats://", "tls://roomful:s3cret@")
     with pytest.raises(BrokerError, match="certificate verify failed"):
         await NatsConnection.open(url, name="test", lean=lean, timeout_s=2)
+
+
+async def test_credentials_say_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_connection, "find_spec", lambda _: None)
+    file = str(tmp_path / "node.creds")
+    with pytest.raises(BrokerError, match=r'pip install "nats-py\[nkeys\]"'):
+        await NatsConnection.open("nats://127.0.0.1:1", name="test", credentials=file)
