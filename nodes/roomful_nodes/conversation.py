@@ -36,6 +36,8 @@ from roomful_protocol.ids import RoomName
 PROTOCOL: Final = 1
 PING: Final = framed(b"", 9)
 LONGEST_TIMER_S: Final = 86_400.0
+FLOODED_MS: Final = (1000, 10_000)
+"""When a client that was closed for flooding may come again."""
 
 log = structlog.get_logger()
 
@@ -54,6 +56,8 @@ class Conversation:
         self._identity = identity
         limits = services.limits
         self._rate = Rate(limits.messages_per_s, limits.burst, self._heard_at)
+        # Pings and pongs are no messages, but must not be endless either.
+        self._signs = Rate(limits.messages_per_s, limits.burst, self._heard_at)
         self._credit = Credit(outbox.pause_reading, outbox.resume_reading)
         self._requests = Requests(services, session, outbox, self._credit, failed=self.end)
         self._expiry: asyncio.TimerHandle | None = None
@@ -108,9 +112,14 @@ class Conversation:
         wait_s = min(max(left_s, 0.01), LONGEST_TIMER_S)
         self._expiry = self._services.loop.call_later(wait_s, self._watch_expiry)
 
-    def alive(self) -> None:
-        """The client has given a sign of life."""
-        self._heard_at = self._services.clock.monotonic()
+    def alive(self) -> bool:
+        """The client has given a sign of life. False if it does so far too often to be answered."""
+        self._heard_at = now = self._services.clock.monotonic()
+        if not self._signs.take(now):
+            return True
+        if self._signs.flooding:
+            self._flooded()
+        return False
 
     def beat(self, now: float) -> None:
         """Ask a silent client for a sign of life, or give it up. `now`: monotonic seconds."""
@@ -168,12 +177,16 @@ class Conversation:
         else:
             self._carry_out(frame, len(raw), wait_ms)
         if wait_ms and self._rate.flooding:
-            log.warning("session.flooding", session=self.session.id, user=self.session.user)
-            self.end(OVERLOADED)
+            self._flooded()
         elif self._unread is None and self.outbox.waiting > HIGH:
             # Whoever does not read its answers has no need to ask for more of them.
             waiting = self._until_read()
             self._unread = self._services.tasks.start(waiting, f"unread {self.session.id}")
+
+    def _flooded(self) -> None:
+        if self.outbox.open:
+            log.warning("session.flooding", session=self.session.id, user=self.session.user)
+            self.end(OVERLOADED, delay_ms=FLOODED_MS)
 
     def _carry_out(self, frame: ClientFrame, size: int, wait_ms: int = 0) -> None:
         try:

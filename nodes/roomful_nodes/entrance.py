@@ -51,7 +51,7 @@ class Entrance:
         await self._turn()
         ws = PushWebSocket(
             protocols=tuple(CODECS),
-            message_bytes=self._settings.limits.message_bytes,
+            limits=self._settings.limits,
             heartbeat_s=self._settings.heartbeat_s,
         )
         try:

@@ -15,14 +15,22 @@ from typing import Any, Final, Literal
 import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_websocket import WebSocketReader
 
 from roomful_nodes.outbox import CLOSE_S, LOW
 from roomful_protocol.errors import TOO_BIG, VIOLATION, Close
+from roomful_protocol.frames import Limits
 
 Receive = Callable[[bytes, bool], None]
 """Takes one message and whether it came as text. Must not raise."""
 
+Alive = Callable[[], bool]
+"""Takes word of a ping or pong, and says whether it may be answered. Must not raise."""
+
+_IDLE_TALK: Final = frozenset({WSMsgType.PING, WSMsgType.PONG})
+_HEAD_BYTES: Final = 14
+"""Of each frame, at most."""
 _QUEUE_LIMIT: Final = 2**16
 
 log = structlog.get_logger()
@@ -34,14 +42,13 @@ class _PushQueue(WebSocketDataQueue):
     __slots__ = ("alive", "push")
 
     push: Receive
-    alive: Callable[[], None]
+    alive: Alive
 
     def feed_data(self, data: Any, size: int) -> None:
         kind = data[0]
         if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
             self.push(data[1], kind is WSMsgType.TEXT)
-        else:
-            self.alive()
+        elif self.alive() or kind not in _IDLE_TALK:
             super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
@@ -53,27 +60,55 @@ class _PushQueue(WebSocketDataQueue):
             super().set_exception(exc)
 
 
+class _Meter:
+    """Between the socket and the parser: reads no faster than a client may send.
+
+    A message may come in thousands of pieces, and pieces that never become one are refused by
+    nobody. Who sends more bytes than all messages that it may send would have is held back.
+    """
+
+    __slots__ = ("_at", "_left", "_loop", "_most", "_parser", "_per_s", "_protocol")
+
+    def __init__(self, parser: WebSocketReader, protocol: BaseProtocol, limits: Limits) -> None:
+        self._parser, self._protocol = parser, protocol
+        self._loop = asyncio.get_running_loop()
+        size = limits.message_bytes + _HEAD_BYTES
+        self._per_s, self._most = limits.messages_per_s * size, float(limits.burst * size)
+        self._left, self._at = self._most, self._loop.time()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        now = self._loop.time()
+        gained = (now - self._at) * self._per_s
+        self._left, self._at = min(self._left + gained, self._most) - len(data), now
+        if self._left < 0:
+            self._protocol.pause_reading()
+            self._loop.call_later(-self._left / self._per_s, self._protocol.resume_reading)
+        return self._parser.feed_data(data)
+
+    def feed_eof(self) -> None:
+        self._parser.feed_eof()
+
+
 class PushWebSocket(web.WebSocketResponse[Literal[False]]):
     """Messages go to whoever is given to `listen`; `async for` gives what is left."""
 
-    def __init__(
-        self, *, protocols: tuple[str, ...], message_bytes: int, heartbeat_s: float
-    ) -> None:
+    def __init__(self, *, protocols: tuple[str, ...], limits: Limits, heartbeat_s: float) -> None:
         super().__init__(
             protocols=protocols,
             # aiohttp refuses what reaches this size, we what exceeds ours.
-            max_msg_size=message_bytes + 1,
+            max_msg_size=limits.message_bytes + 1,
             # Where messages are pushed, so are signs of life: the gateway itself then sees to it.
             heartbeat=None if PUSHING else heartbeat_s,
             compress=False,
             decode_text=False,
             timeout=CLOSE_S,
         )
+        self._limits = limits
         self._early: list[tuple[bytes, bool]] = []
         self._receive: Receive = self._keep
-        self._alive: Callable[[], None] = _nothing
+        self._alive: Alive = _nothing
 
-    def listen(self, receive: Receive, alive: Callable[[], None]) -> None:
+    def listen(self, receive: Receive, alive: Alive) -> None:
         """Hand messages to `receive`, from the first one on, and tell `alive` of signs of life."""
         self._receive, self._alive = receive, alive
         if isinstance(self._reader, _PushQueue):
@@ -128,7 +163,8 @@ class PushWebSocket(web.WebSocketResponse[Literal[False]]):
         queue.push, queue.alive = self._keep, lambda: self._alive()
         self._reader = queue
         self._parser = WebSocketReader(queue, self._max_msg_size, compress=False, decode_text=False)
-        request.protocol.set_parser(self._parser)
+        meter = _Meter(self._parser, request.protocol, self._limits)
+        request.protocol.set_parser(meter)  # type: ignore[arg-type]
         request.protocol.keep_alive(False)
 
 
@@ -143,8 +179,9 @@ def _ignore(_data: bytes, _text: bool) -> None:
     """Takes what comes after the end."""
 
 
-def _nothing() -> None:
+def _nothing() -> bool:
     """Takes signs of life that nobody waits for."""
+    return True
 
 
 def _as_expected() -> bool:

@@ -7,38 +7,27 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.support.nodes import MemoryCluster, MemoryNode
+from tests.support.bystander import undisturbed
+from tests.support.nodes import MemoryCluster
 from tests.support.raw import RawClient, handshake, masked
-from tests.support.wire import Wire
 
 from roomful_nodes import admission as admission_module
 from roomful_nodes import doorstep as doorstep_module
 from roomful_nodes import site as site_module
+from roomful_nodes import websocket as websocket_module
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorstep_module, "VISITORS", 10)
     monkeypatch.setattr(site_module, "REQUEST_S", 0.3)
+    monkeypatch.setattr(websocket_module, "CLOSE_S", 0.3)
 
 
 @pytest.fixture
 async def clients() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as open:
         yield open
-
-
-async def _chatting(node: MemoryNode, beside: Coroutine[Any, Any, None]) -> None:
-    """Do `beside` while a well-behaved client goes on as if nothing were."""
-    ann = await Wire.open(node.url, room="lobby", user="ann")
-    doing = asyncio.ensure_future(beside)
-    count = 0
-    while not doing.done():
-        count += 1
-        assert (await ann.say("lobby", str(count), within_s=2))["type"] == "ack"
-        await asyncio.sleep(0.03)
-    await ann.close()
-    await doing
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -58,7 +47,7 @@ def test_of_too_many_silent_connections_the_oldest_go(loop: str) -> None:
                 assert b" 101 " in await silent[-1].head()
                 assert (await silent[-1].message())["type"] == "hello"
 
-            await _chatting(node, crowd())
+            await undisturbed(node.url, crowd())
             assert node.node.metrics.turned_away_idle._value.get() >= 15
 
     _run(loop, run)
@@ -85,7 +74,7 @@ async def test_half_a_request_is_not_waited_for(said: bytes, clients: AsyncExitS
             client.send(said)
             assert await client.head(within_s=2) == b""
 
-        await _chatting(node, half())
+        await undisturbed(node.url, half())
 
 
 async def test_a_byte_at_a_time_is_too_slow(clients: AsyncExitStack) -> None:
@@ -102,7 +91,7 @@ async def test_a_byte_at_a_time_is_too_slow(clients: AsyncExitStack) -> None:
                 await asyncio.sleep(0.01)
             assert await ended == b""
 
-        await _chatting(node, drip())
+        await undisturbed(node.url, drip())
 
 
 async def test_a_connection_is_kept_for_a_while_after_a_request(clients: AsyncExitStack) -> None:
@@ -135,7 +124,7 @@ async def test_an_immoderate_head_is_refused(head: bytes, clients: AsyncExitStac
             answer = await client.head(within_s=2)
             assert b" 400 " in answer or answer == b""
 
-        await _chatting(node, ask())
+        await undisturbed(node.url, ask())
 
 
 async def test_who_comes_in_a_crowd_is_told_over_http_when_to_come_again(

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import socket
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+RECEIVED_BYTES = 65_536
 
 
 def masked(payload: bytes, opcode: int = 1, first: int = 0x80) -> bytes:
@@ -36,9 +39,13 @@ class RawClient:
 
     @classmethod
     async def connect(cls, url: str) -> Self:
-        """A connection over which nothing has been said."""
+        """A connection over which nothing has been said, and whose kernel buffers little."""
         parts = urlsplit(url)
-        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
+        narrow.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(narrow, (parts.hostname, parts.port))
+        return cls(*await asyncio.open_connection(sock=narrow, limit=RECEIVED_BYTES))
 
     @classmethod
     async def open(cls, url: str, query: str = "", early: bytes = b"") -> Self:
@@ -88,6 +95,21 @@ class RawClient:
                     self._writer.write_eof()
         except (asyncio.IncompleteReadError, ConnectionError):
             return frames
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken: the node does not read them."""
+        return self._writer.transport.get_write_buffer_size()
+
+    async def sent(self, down_to: int, within_s: float = 10.0) -> None:
+        """Wait until no more than so many bytes are unsent."""
+        async with asyncio.timeout(within_s):
+            while self.unsent > down_to:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+
+    def abort(self) -> None:
+        """End the connection at once, whatever is unsent."""
+        self._writer.transport.abort()
 
     async def close(self) -> None:
         self._writer.close()
