@@ -172,23 +172,23 @@ async def test_pieces_without_end_are_read_at_a_bearable_pace(opened: Opened) ->
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    "said",
     [
-        (b"[" * 10_000, "bad_frame"),
-        (b'{"type":"a.b","data":' + b"[" * 40 + b"]" * 40 + b"}", "bad_data"),
-        (b'{"type":"a.b","data":' + b'{"a":' * 900 + b"1" + b"}" * 901, "bad_data"),
-        (b'{"type":"a.b","data":1e999}', "bad_frame"),
-        (b'{"type":"a.b","data":' + b"9" * 5_000 + b"}", "bad_frame"),
-        (b"\xff\xfe", "bad_frame"),
+        b"[" * 10_000,
+        b'{"type":"a.b","data":' + b"[" * 40 + b"]" * 40 + b"}",
+        b'{"type":"a.b","data":' + b'{"a":' * 900 + b"1" + b"}" * 901,
+        b'{"type":"a.b","data":1e999}',
+        b'{"type":"a.b","data":' + b"9" * 5_000 + b"}",
+        b"\xff\xfe",
     ],
+    ids=["brackets", "deep list", "deep object", "infinite", "digits", "no text"],
 )
 async def test_monstrous_json_is_an_error_and_no_more(
-    node: MemoryNode, opened: Opened, said: bytes, code: str
+    node: MemoryNode, opened: Opened, said: bytes
 ) -> None:
     client = await opened(node)
     client.send(masked(said))
-    error = await client.message()
-    assert error["error"]["code"] in (code, "bad_data", "bad_frame")
+    assert (await client.message())["error"]["code"] in ("bad_frame", "bad_data")
     client.send(masked(b'{"type":"ping","id":1}'))
     assert (await client.message())["type"] == "pong"
 
@@ -202,21 +202,22 @@ async def test_an_oversized_message_ends_its_sender_alone(node: MemoryNode, open
     await undisturbed(node.url, exaggerate())
 
 
-async def test_who_never_reads_its_acks_is_not_heard_any_more(
+async def test_who_never_reads_its_answers_is_not_heard_any_more(
     monkeypatch: pytest.MonkeyPatch, opened: Opened
 ) -> None:
     monkeypatch.setattr(outbox_module, "PATIENCE_S", 1.0)
     monkeypatch.setattr(conversation_module, "HIGH", 100_000)
     monkeypatch.setattr(outbox_module, "LOW", 50_000)
-    # Many, but not so many that the turn in which they come is long.
-    limits = Limits(messages_per_s=1000, burst=300)
+    limits = Limits(messages_per_s=20_000, burst=5_000)
     async with MemoryCluster().node(limits=limits) as node:
 
         async def talk() -> None:
             client = await opened(node, "?room=lobby&user=eve")
             narrow(outbox_of(node, "eve"))
-            said = b'{"type":"chat.message","id":"%b","data":{"text":"x"}}' % (b"i" * 60)
-            client.send(masked(said) * 10_000)
+            ping = masked(b'{"type":"ping","id":"%b"}' % (b"i" * 60))
+            for _ in range(4):
+                client.send(ping * 2_500)
+                await asyncio.sleep(0.15)
             metrics = node.node.metrics
             closed = metrics.closed.labels("too_slow")
             await until(lambda: closed._value.get() == 1, "given up")
