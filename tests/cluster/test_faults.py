@@ -30,6 +30,7 @@ async def test_a_paused_owner_is_replaced_and_cannot_be_heard(party: Party) -> N
 
     await party.talk(pause)
     await party.check(nodes[1])
+    assert party.stayed, "clients of the paused node go on over the sockets they have"
 
 
 async def test_drain_moves_rooms_and_asks_clients_to_leave(party: Party, connect: Connect) -> None:

@@ -26,8 +26,8 @@ IDLE_ROOMS: Final = 2000
 ROOMS_EACH: Final = 125
 """Rooms that one silent client is in."""
 SETTLED_S: Final = 60.0
-SHARE: Final = 0.3
-"""The kill comes as soon as the node has this part of all rooms."""
+SETTLES_S: Final = 0.5
+"""Who is given no room for so long has all that it will be given."""
 BOUND_S: Final = 3.0
 DIES: Final = "dies"
 
@@ -59,7 +59,7 @@ async def _outage(dies: Server, stays: Server, idle: int) -> tuple[float, float]
     silent = [await _silent(stays.port, first) for first in range(0, idle, ROOMS_EACH)]
     speakers = [await Speaker.enter(stays.port, f"room-{i}") for i in range(ROOMS)]
     talking = [asyncio.create_task(speaker.talk()) for speaker in speakers]
-    moving = await _moving(stays.port, (idle + ROOMS) * SHARE)
+    moving = await _moving(stays.port)
     for speaker in speakers:
         speaker.forget()
     os.kill(dies.pid, signal.SIGKILL)
@@ -74,15 +74,17 @@ async def _outage(dies: Server, stays: Server, idle: int) -> tuple[float, float]
     return slowest - killed, (woken_ms - killed_ms) / 1000
 
 
-async def _moving(port: int, enough: float) -> set[str]:
-    """The rooms of the node that is to die, once it has been given `enough` of them."""
+async def _moving(port: int) -> set[str]:
+    """The rooms of the node that is to die, once it is given no more of them."""
+    before: set[str] = set()
     async with asyncio.timeout(SETTLED_S):
         while True:
             rooms = await asyncio.to_thread(api, port, "rooms")
             theirs = {room["name"] for room in rooms if room["owner"] == DIES}
-            if len(theirs) >= enough and any(name.startswith("room-") for name in theirs):
+            if theirs == before and any(name.startswith("room-") for name in theirs):
                 return theirs
-            await asyncio.sleep(0.2)
+            before = theirs
+            await asyncio.sleep(SETTLES_S)
 
 
 async def _woken_ms(port: int, moved: set[str], killed_ms: int) -> int:
