@@ -57,8 +57,8 @@ class Entrance:
         try:
             await ws.prepare(request)
         except ConnectionResetError:
-            # It has gone in the meantime. aiohttp finds out once more, and says nothing.
-            return ws
+            # It has gone in the meantime: aiohttp finds out with another answer, and keeps quiet.
+            raise _later("You have gone.", 1) from None
         transport = request.transport
         if transport is None:
             return ws

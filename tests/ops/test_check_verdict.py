@@ -19,6 +19,7 @@ from roomful.check.content import FAREWELL, Content
 from roomful.check.evidence import Evidence
 from roomful.check.history import (
     Acked,
+    Broke,
     Gap,
     GapTold,
     Heard,
@@ -489,6 +490,19 @@ def test_outages_by_trouble(story: Story) -> None:
     assert waits == {"kill": 4, "drain": 1}
     assert verdict.worst is not None
     assert verdict.worst.key == "k2"
+
+
+def test_who_breaks_its_own_connection_does_not_wait(story: Story) -> None:
+    story.says("k2", at=10)
+    story.ann[-1:] = [
+        Broke(11), Lost(11), Opened("n1", "a1", True, 29), Joining(ROOM, 4, 29),
+        joined(4, "a1", "b1", since=4, at=29), Sent(ROOM, "k2", 30), Acked(ROOM, "k2", 4, 31),
+    ]  # fmt: skip
+    story.troubles = [Trouble("cut", "n1", 12, 28)]
+    verdict = story.verdict()
+    assert verdict.violations == ()
+    assert verdict.worst is not None
+    assert verdict.worst.seconds == 1
 
 
 def test_a_log_is_made_from_blocks() -> None:

@@ -17,6 +17,9 @@ CALM_S: Final = (1.0, 5.0)
 AT_ONCE: Final = 0.25
 """So often a trouble begins before the last one is over."""
 
+NOTICED_S: Final = 1.0
+"""In so long the nodes have noticed that their broker is gone."""
+
 ONE: Final = ("kill", "pause", "stall", "drain", "cut", "deaf", "mute", "slow", "reset")
 """What may befall one node."""
 ALL: Final = ("broker", "hang", "grow")
@@ -124,6 +127,7 @@ class Faults:
         match step.kind:
             case "broker":
                 self._cluster.signal_broker(signal.SIGKILL)
+                await asyncio.sleep(NOTICED_S)
             case "hang":
                 self._cluster.signal_broker(signal.SIGSTOP)
                 await asyncio.sleep(0.5 + 4 * step.lasts)

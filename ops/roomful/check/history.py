@@ -163,9 +163,16 @@ class Left:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """The client itself breaks its connection or stays away: it does not wait for what it said."""
+
+    at: float
+
+
 Event = (
-    Opened | Lost | Sent | Acked | Refused | Joining | Joined | Heard | GapTold | Listed | Read
-    | Leaving | Left
+    Opened | Lost | Broke | Sent | Acked | Refused | Joining | Joined | Heard | GapTold | Listed
+    | Read | Leaving | Left
 )  # fmt: skip
 
 

@@ -57,6 +57,9 @@ class Recorder:
     def lost(self, code: int | None) -> None:
         self.events.append(history.Lost(self._now(), code, self.parting))
 
+    def broke(self) -> None:
+        self.events.append(history.Broke(self._now()))
+
     # -- what it is told ---------------------------------------------------------------------------
 
     def heard(self, frame: Frame) -> None:

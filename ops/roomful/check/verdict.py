@@ -14,6 +14,7 @@ from roomful.check import attendance, effects, hearing, writing
 from roomful.check.evidence import Bounds, Evidence, Violation
 from roomful.check.history import (
     Acked,
+    Broke,
     GapTold,
     Heard,
     History,
@@ -116,9 +117,13 @@ def _waits(histories: Sequence[History]) -> list[Wait]:
             match event:
                 case Sent(key=key, at=at):
                     first.setdefault(key, at)
+                case Broke():
+                    first.clear()
                 case Acked(room, key, _, at) if key in first:
                     since = first[key]
                     waits.append(Wait(at - since, history.client, room, key, since))
+                case _:
+                    pass
     return waits
 
 

@@ -110,6 +110,7 @@ class Visitor:
 
     def drop(self) -> None:
         """Its connection breaks."""
+        self.recorder.broke()
         if self._wires is not None:
             self._wires.abort()
 
