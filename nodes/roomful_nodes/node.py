@@ -168,6 +168,7 @@ class Node:
 
     def _changed(self) -> None:
         self._gauge()
+        self._router.look()
         self._drain.look()
 
     def _ordered(self, window_s: float | None) -> None:

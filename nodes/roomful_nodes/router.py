@@ -64,7 +64,8 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Pending:
-    """A question on its way. `due`: when another attempt is made, None while none is."""
+    """A question on its way. `due`: when another attempt is made, None while none is. `asked_of`:
+    the owner that was asked last."""
 
     reference: int
     lane: "Lane"
@@ -75,6 +76,7 @@ class _Pending:
     pause: float = PAUSE_S[0]
     due: float | None = None
     batch: str = ""
+    asked_of: NodeId | None = None
 
 
 class Lane:
@@ -130,6 +132,7 @@ class Router:
         self._owner, self._clock, self._metrics = owner, clock, metrics
         self._tasks, self._deadline_s = tasks, deadline_s
         self._pending: dict[int, _Pending] = {}
+        self._paused: set[int] = set()
         # What is still under way to another node of our name, one that is gone, names none of ours.
         self._reference = clock.wall_ms() << 20
         self._sent: OrderedDict[str, list[int]] = OrderedDict()
@@ -181,7 +184,8 @@ class Router:
 
     def _attempt(self, pending: _Pending) -> None:
         lane = pending.lane
-        owner = self._owner(lane.room)
+        owner = pending.asked_of = self._owner(lane.room)
+        self._paused.discard(pending.reference)
         if owner is None:
             self._retry(pending)
             return
@@ -194,7 +198,17 @@ class Router:
             pending.due = self._clock.monotonic() + ATTEMPT_S
             self._commands.add(owner, (pending.reference, command))
 
+    def look(self) -> None:
+        """Rooms may have other owners now: whoever waits for that need not wait any longer."""
+        for reference in list(self._paused):
+            # One answer may lead to others, in the same turn.
+            pending = self._pending.get(reference)
+            if pending is not None and self._owner(pending.lane.room) != pending.asked_of:
+                pending.pause = PAUSE_S[0]
+                self._attempt(pending)
+
     def _retry(self, pending: _Pending) -> None:
+        self._paused.add(pending.reference)
         pending.due = self._clock.monotonic() + pending.pause
         loop = asyncio.get_running_loop()
         loop.call_later(pending.pause, self._again, pending.reference, pending.due)
@@ -214,6 +228,7 @@ class Router:
             self._retry(pending)
             return
         del self._pending[reference]
+        self._paused.discard(reference)
         pending.lane.settled(pending.n)
         self._count(answer, self._clock.monotonic() - pending.asked)
         pending.answered(answer)

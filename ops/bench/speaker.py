@@ -48,11 +48,15 @@ class Speaker:
             self._ack.set_result(None)
 
 
-def api(port: int, path: str) -> Any:
-    """What the operators' API says; of a list, its items."""
+def api(port: int, path: str, body: object = None) -> Any:
+    """What the operators' API says, or says to `body` being posted; of a list, its items."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("GET", f"/api/{path}")
+        if body is None:
+            connection.request("GET", f"/api/{path}")
+        else:
+            sent = json.dumps(body)
+            connection.request("POST", f"/api/{path}", sent, {"Content-Type": "application/json"})
         answer = json.loads(connection.getresponse().read())
         return answer.get(path, answer)
     finally:
