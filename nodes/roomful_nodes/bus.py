@@ -23,6 +23,11 @@ class Bus(Protocol):
         """False while the broker is away; what is published then is sent later or dropped."""
         ...
 
+    @property
+    def losses(self) -> int:
+        """How often the connection was lost so far. It may be back before anybody has looked."""
+        ...
+
     def publish(self, subject: str, payload: bytes, reply: str | None = None) -> None:
         """Send without waiting. With `reply`, an `undelivered` message comes back on that subject
         at once if nobody listens to `subject`. Own messages are not heard by oneself.

@@ -64,6 +64,10 @@ class MemoryBus:
     def connected(self) -> bool:
         return self._link.up
 
+    @property
+    def losses(self) -> int:
+        return self._link.losses
+
     def publish(self, subject: str, payload: bytes, reply: str | None = None) -> None:
         if len(payload) > MAX_PAYLOAD:
             raise ValueError(f"a message has at most {MAX_PAYLOAD} bytes, not {len(payload)}")

@@ -22,6 +22,10 @@ class NatsBus:
     def connected(self) -> bool:
         return self._connection.connected
 
+    @property
+    def losses(self) -> int:
+        return self._connection.losses
+
     def publish(self, subject: str, payload: bytes, reply: str | None = None) -> None:
         if len(payload) > MAX_PAYLOAD:
             raise ValueError(f"a message has at most {MAX_PAYLOAD} bytes, not {len(payload)}")

@@ -53,7 +53,8 @@ class NatsFollowing:
 
 
 class NatsConnection:
-    """Made by `open`. Reconnects for ever, and then knows all its subscriptions again."""
+    """Made by `open`. Reconnects for ever, and then knows all its subscriptions again. `losses`:
+    how often the connection was lost."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class NatsConnection:
         self._urls = urls
         self._inbox = f"_INBOX.{token_hex(8)}."
         self._requests = Requests(client.post, self._inbox)
+        self.losses = 0
         self._closed = closed
         self._closing = False
         self._dropping = False
@@ -266,6 +268,7 @@ class NatsConnection:
             self._log.warning("nats.error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
+        self.losses += 1
         self._requests.fail_all("the connection was lost")
         if not self._closing:
             self._log.warning("nats.disconnected", url=self.url)

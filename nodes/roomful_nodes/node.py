@@ -81,7 +81,7 @@ class Node:
         self._drain = Drain(self._cluster, self.gateway.departure, clock=clock, tasks=tasks)
         self._probe = Probe(
             self.id, seams.bus, subjects, clock=clock, nodes=lambda: self._cluster.nodes,
-            bury=self._cluster.bury,
+            bury=self._cluster.bury, probe_s=settings.probe_s,
         )  # fmt: skip
         self.operator = Operator(
             self._cluster, self._probe, self._drain, self._router, seams.log, self._hub.history,
@@ -145,13 +145,15 @@ class Node:
 
     async def _watch_bus(self) -> None:
         """Count the losses of the broker; after each, feeds may have missed what was announced."""
-        connected = True
+        bus = self._seams.bus
+        counted = checked = bus.losses
         while True:
             await asyncio.sleep(BUS_S)
-            before, connected = connected, self._seams.bus.connected
-            if before and not connected:
-                self.metrics.nats_disconnects.inc()
-            elif connected and not before:
+            losses = bus.losses
+            self.metrics.nats_disconnects.inc(losses - counted)
+            counted = losses
+            if bus.connected and checked != losses:
+                checked = losses
                 self._hub.check()
 
     def _wrote(self, block: Block, seconds: float) -> None:

@@ -18,7 +18,6 @@ from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock
 from roomful_rooms.log import Following
 
-PROBE_S: Final = 0.2
 BOUNCES: Final = 3
 """So many pings in a row have to find nobody."""
 SOUND_S: Final = 3.0
@@ -30,7 +29,8 @@ log = structlog.get_logger()
 
 
 class Probe:
-    """`nodes` names the living ones; `bury` takes one out of the directory."""
+    """`nodes` names the living ones; `bury` takes one out of the directory; `probe_s` is the pause
+    between two pings, in seconds."""
 
     def __init__(
         self,
@@ -41,9 +41,10 @@ class Probe:
         clock: Clock,
         nodes: Callable[[], Collection[NodeId]],
         bury: Callable[[NodeId], Awaitable[None]],
+        probe_s: float,
     ) -> None:
         self._me, self._bus, self._subjects = me, bus, subjects
-        self._clock, self._nodes, self._bury = clock, nodes, bury
+        self._clock, self._nodes, self._bury, self._probe_s = clock, nodes, bury, probe_s
         # How often in a row, and whether the last ping did.
         self._bounces: dict[NodeId, int] = {}
         self._bounced: set[NodeId] = set()
@@ -63,13 +64,13 @@ class Probe:
         ):
             self._following.append(await self._bus.subscribe(subject, heard))
         # At the start nobody's connection was lost but perhaps a dead predecessor's: no patience.
-        sound_since = self._clock.monotonic() - SOUND_S
+        sound_since, losses = self._clock.monotonic() - SOUND_S, self._bus.losses
         try:
             while True:
-                await asyncio.sleep(PROBE_S)
+                await asyncio.sleep(self._probe_s)
                 now = self._clock.monotonic()
-                if not self._bus.connected:
-                    sound_since = now
+                if not self._bus.connected or losses != self._bus.losses:
+                    sound_since, losses = now, self._bus.losses
                 await self._round(accuse=now - sound_since >= SOUND_S)
         finally:
             for following in self._following:

@@ -50,6 +50,7 @@ class NodeSettings:
     `allowed_origins`: pages that may open a WebSocket, as `scheme://host[:port]`; `*` is any,
     empty means the page's own host.
     `lease_s`: how long the cluster believes in a node it no longer hears.
+    `probe_s`: pause between the pings by which nodes notice that another's process has ended.
     `idle_s`: a room nobody used for so long leaves memory; its log stays.
     `drain_window_s`: over how long clients are asked to leave when the node goes down.
     `node_id`: none makes a fresh one at each start.
@@ -68,6 +69,7 @@ class NodeSettings:
     limits: Limits = field(default_factory=Limits)
     limit_connects_per_s: float = 500
     lease_s: float = 5
+    probe_s: float = 0.2
     replicas: int = 1
     prefix: str = "rf"
     idle_s: float = 300

@@ -63,6 +63,9 @@ class Config(BaseSettings):
     lease_s: Seconds | None = Field(
         None, ge=2, description="How long a silent node is believed in; 5, or 15 with replicas."
     )
+    probe_s: float = Field(
+        0.2, ge=0.02, le=5, description="Pause between pings; a dead node is noticed after four."
+    )
 
     anonymous: bool | None = Field(
         None, description="Let clients in without a token; only on loopback unless said."
@@ -179,6 +182,7 @@ class Config(BaseSettings):
             ),
             limit_connects_per_s=self.limit_connects_per_s,
             lease_s=self.lease_s or (5 if self.replicas == 1 else 15),
+            probe_s=self.probe_s,
             replicas=self.replicas,
             prefix=self.prefix,
             idle_s=self.idle_s,

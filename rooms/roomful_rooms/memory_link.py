@@ -19,9 +19,11 @@ log = get_logger(__name__)
 
 
 class Link:
-    """Up from the start. What is announced while it is cut is not heard, then or later."""
+    """Up from the start. What is announced while it is cut is not heard, then or later. `losses`:
+    how often it was cut."""
 
     def __init__(self) -> None:
+        self.losses = 0
         self._up = Event()
         self._up.set()
 
@@ -30,6 +32,7 @@ class Link:
         return self._up.is_set()
 
     def cut(self) -> None:
+        self.losses += self.up
         self._up.clear()
 
     def mend(self) -> None:
