@@ -19,6 +19,8 @@ from roomful_rooms.log import Conflict, Record, Shortened
 
 APPEND_S: Final = 2.0
 """How long an append waits for its acknowledgement before it looks for itself."""
+UNANSWERED: Final = 3
+"""An append that a broker who is there did not answer so often is worth a warning."""
 SHORTER_LOOKS: Final = 12
 """So often, over some seconds, a log must look shorter than we know it before that is believed."""
 BATCH_BYTES: Final = 4 * 2**20
@@ -70,9 +72,12 @@ class NatsLog:
         Repeating is safe: all attempts name the same predecessor, so one of them at most is stored.
         """
         looks = 0
-        for pause in nats_stored.pauses():
+        for attempt, pause in enumerate(nats_stored.pauses(), 1):
             code = error.code if isinstance(error, Rejected) else None
-            if code is not None and not nats_stored.lost_race(error):
+            if attempt == UNANSWERED and code is None and self._connection.connected:
+                log.warning("log.append_unanswered", room=room, error=str(error))
+            rare = attempt & (attempt - 1) == 0  # the 1st, 2nd, 4th, 8th …
+            if code is not None and rare and not nats_stored.lost_race(error):
                 log.warning("log.append_rejected", room=room, error=str(error))
             if code != IN_FLIGHT:
                 position = await self._landed(room, data, after)

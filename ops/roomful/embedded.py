@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from structlog import get_logger
 
-from roomful.embedded_folder import SYNC_S, EmbeddedError, Folder, is_free
+from roomful.embedded_folder import SYNC_S, EmbeddedError, Folder, is_free, unwritable
+from roomful.embedded_health import gave_up
 from roomful.embedded_process import Process, end, find_binary, start
 from roomful_nodes.nats_broker import Broker
 
@@ -25,6 +26,8 @@ STEADY_S: Final = 30.0
 """A server that has run so long is started again without a pause."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
+WATCH_S: Final = 2.0
+"""How often it is asked whether it still writes."""
 
 log = get_logger(__name__)
 
@@ -39,6 +42,7 @@ class EmbeddedServer:
         self._data_dir = Path(data_dir)
         self._wanted_port = port
         self._port = -1
+        self._monitoring = ""
         self._folder: Folder | None = None
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -143,9 +147,12 @@ class EmbeddedServer:
     async def _launch(self, binary: str, port: int) -> None:
         """Start the server and log it. Raises EmbeddedError."""
         folder = self._opened()
-        folder.configure(port)
-        self._process, self._port = await start(binary, folder)
-        folder.remember_port(self._port)
+        try:
+            folder.configure(port)
+            self._process, self._port, self._monitoring = await start(binary, folder)
+            folder.remember_port(self._port)
+        except OSError as error:
+            raise unwritable(self._data_dir, error) from None
         log.info("embedded.started", url=self.url, pid=self.pid, log=str(folder.log))
 
     async def _keep(self, binary: str) -> None:
@@ -154,7 +161,7 @@ class EmbeddedServer:
         pause = FIRST_PAUSE_S
         while True:
             since = loop.time()
-            code = await self._started().wait()
+            code = await self._ended()
             log.error("embedded.died", code=code, last=self._opened().last_words())
             if loop.time() - since > STEADY_S:
                 pause = FIRST_PAUSE_S
@@ -163,6 +170,18 @@ class EmbeddedServer:
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE_S, 2 * pause)
                 running = await self._relaunched(binary)
+
+    async def _ended(self) -> int:
+        """Wait until the server has ended, or end it when it has given up writing; its code."""
+        process = self._started()
+        waiting = asyncio.create_task(process.wait(), name="embedded-nats-end")
+        try:
+            while not (await asyncio.wait({waiting}, timeout=WATCH_S))[0]:
+                if await gave_up(self._monitoring):
+                    await end(process)
+            return await waiting
+        finally:
+            waiting.cancel()
 
     async def _relaunched(self, binary: str) -> bool:
         try:

@@ -22,6 +22,9 @@ _CONFIGURATION: Final = """\
 # Written by Roomful at each start; changes are lost.
 server_name: "{name}"
 listen: "127.0.0.1:{port}"
+http: "127.0.0.1:-1"
+# Monitoring asks for no token: who does not know this path gets nowhere.
+http_base_path: {hidden}
 ports_file_dir: {folder}
 logfile: {log}
 logfile_size_limit: {log_bytes}
@@ -31,6 +34,9 @@ jetstream {{
   store_dir: {store}
   # What the last moment has written may be lost when the machine loses power.
   sync_interval: "{sync_ms}ms"
+  # The disk is the limit. The server's own would be a part of what is free when it starts, however
+  # much the store holds by then.
+  max_file: 100TB
 }}
 """
 
@@ -59,7 +65,7 @@ class Folder:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _unwritable(data_dir, error) from None
+            raise unwritable(data_dir, error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -69,7 +75,7 @@ class Folder:
             marker = Marker(path / "incarnation", path / "store")
         except OSError as error:
             os.close(lock)
-            raise _unwritable(data_dir, error) from None
+            raise unwritable(data_dir, error) from None
         return cls(path, lock, marker)
 
     def close(self) -> None:
@@ -91,6 +97,10 @@ class Folder:
         _write_private(path, token)
         return token
 
+    def hidden_path(self) -> str:
+        """The first part of the paths of the server's monitoring."""
+        return f"/{self.token()}"
+
     def last_port(self) -> int | None:
         """The port of the last time, if it is free, so that other nodes find the broker again."""
         try:
@@ -108,6 +118,7 @@ class Folder:
             name=embedded_name(self.marker.incarnation),
             sync_ms=round(SYNC_S * 1000),
             port=port,
+            hidden=_quoted(self.hidden_path()),
             folder=_quoted(self.path),
             log=_quoted(self.log),
             log_bytes=LOG_BYTES,
@@ -133,7 +144,8 @@ class Folder:
         return (grave or lines or ["nothing"])[-1].strip()
 
 
-def _unwritable(data_dir: Path, error: OSError) -> EmbeddedError:
+def unwritable(data_dir: Path, error: OSError) -> EmbeddedError:
+    """What to say when the disk is full or not ours."""
     return EmbeddedError(
         f"The data directory {data_dir} cannot be written ({error.strerror}); "
         "choose another with --data-dir."

@@ -35,8 +35,9 @@ def find_binary() -> str:
     return found
 
 
-async def start(binary: str, folder: Folder) -> tuple[Process, int]:
-    """A server with the configuration in `folder` and the port it listens on.
+async def start(binary: str, folder: Folder) -> tuple[Process, int, str]:
+    """A server with the configuration in `folder`, the port it listens on, and where its monitoring
+    answers.
 
     Raises EmbeddedError if it does not listen in time.
     """
@@ -58,25 +59,27 @@ async def start(binary: str, folder: Folder) -> tuple[Process, int]:
         except OSError as error:
             raise EmbeddedError(f"{binary} cannot be started: {error.strerror}.") from None
     try:
-        return process, await _listening(process, folder)
+        return process, *await _listening(process, folder)
     except BaseException:
         await end(process)
         raise
 
 
-async def _listening(process: Process, folder: Folder) -> int:
-    """The port, once the server has written it down. Raises EmbeddedError."""
+async def _listening(process: Process, folder: Folder) -> tuple[int, str]:
+    """Port and monitoring, once the server has written them down. Raises EmbeddedError."""
     ports = folder.ports_file(process.pid)
     deadline = asyncio.get_running_loop().time() + READY_S
     while asyncio.get_running_loop().time() < deadline:
         if process.returncode is not None:
             break
         try:
-            port = urlsplit(loads(ports.read_text())["nats"][0]).port
+            written = loads(ports.read_text())
+            port = urlsplit(written["nats"][0]).port
+            monitoring = f"{written['monitoring'][0]}{folder.hidden_path()}"
         except (FileNotFoundError, ValueError):
             await asyncio.sleep(0.01)
         else:
-            return port or -1
+            return port or -1, monitoring
     raise EmbeddedError(
         f"The embedded nats-server did not become ready: {folder.last_words()} "
         f"(all of it in {folder.log})."

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -207,3 +208,16 @@ async def test_it_dies_with_a_node_that_is_killed(tmp_path: Path, loop: str) -> 
         assert server.pid != pid
         assert not alive(pid)
     await node.wait()
+
+
+async def test_a_server_that_could_not_write_is_started_again(tmp_path: Path) -> None:
+    async with EmbeddedServer(tmp_path) as server, await connected(server) as connection:
+        await prepare(connection, SUBJECTS)
+        log = NatsLog(connection, SUBJECTS)
+        first = await log.append("lobby", b"one", 0)
+        pid = server.pid
+        # As a full disk does it: no file of this process may grow beyond that.
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (8192, 8192))
+        second = await log.append("lobby", b"x" * 20_000, first)
+        assert server.pid != pid
+        assert [record.position for record in await log.read("lobby", 0, 9)] == [first, second]
