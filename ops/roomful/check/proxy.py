@@ -249,9 +249,10 @@ class _Connection:
 
 def _drop(side: asyncio.StreamWriter, *, reset: bool) -> None:
     """Close at once, without what is not yet written."""
-    if reset:
+    # A side that has ended has no socket any more.
+    if reset and (wire := side.get_extra_info("socket")) is not None:
         with suppress(OSError):
             # Lingering for no time at all makes the kernel send a reset in place of an end.
             linger = struct.pack("ii", 1, 0)
-            side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     side.transport.abort()

@@ -31,7 +31,8 @@ RULES: Final = (*writing.RULES, *hearing.RULES, *effects.RULES, *attendance.RULE
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How long a client waited for the answer to what it had said first at `at`, in seconds."""
+    """How long a client waited for the ack of a durable message that it had said first at `at`, in
+    seconds."""
 
     seconds: float
     client: str
@@ -115,7 +116,7 @@ def _waits(histories: Sequence[History]) -> list[Wait]:
         first: dict[str, float] = {}
         for event in history.events:
             match event:
-                case Sent(key=key, at=at):
+                case Sent(key=key, at=at, durable=True):
                     first.setdefault(key, at)
                 case Broke():
                     first.clear()
