@@ -94,6 +94,11 @@ class Cluster:
         return self._registration.held
 
     @property
+    def replaced(self) -> asyncio.Event:
+        """Set when another process has taken this node's name: then this one must end."""
+        return self._registration.replaced
+
+    @property
     def settled(self) -> bool:
         """Whether every partition has a living owner."""
         return self._view.settled

@@ -97,6 +97,11 @@ class Node:
             idle_s=settings.idle_s, grace_s=settings.grace_s, incarnation=seams.incarnation,
         )  # fmt: skip
 
+    @property
+    def replaced(self) -> asyncio.Event:
+        """Set when another process has taken this node's name: then this one must be stopped."""
+        return self._cluster.replaced
+
     async def start(self) -> None:
         """Join the cluster, and take rooms and sessions.
 
@@ -121,6 +126,9 @@ class Node:
         await _step("gateway", self.gateway.close())
         if hang_up is not None:
             await _step("http", hang_up())
+        if self.replaced.is_set():
+            # The rooms are another's: not even a snapshot may be written.
+            self._host.assign({})
         await _step("rooms", self._host.close())
         await _step("hub", self._hub.close())
         await _step("router", self._router.close())

@@ -30,7 +30,8 @@ class Registration:
 
     `sound` returns when all that the node needs of the broker has answered. `serve_until` is told
     up to when the lease is certain, monotonic seconds; `returned` is called when this node is back
-    after it was taken for dead.
+    after it was taken for dead. `replaced` is set when another process has its name: then this one
+    is no node any more.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Registration:
         self._until = 0.0
         self._sound_at = clock.monotonic()
         self._taken_for_dead = False
+        self.replaced = asyncio.Event()
         self._putting = asyncio.Lock()
         self._left = False
 
@@ -80,8 +82,8 @@ class Registration:
                 return
 
     async def keep(self) -> None:
-        """Renew until cancelled."""
-        while True:
+        """Renew until cancelled, or replaced."""
+        while not self.replaced.is_set():
             pause_s = self._lease_s / RENEWALS if await self._renewed() else AGAIN_S
             await asyncio.sleep(pause_s)
 
@@ -159,12 +161,17 @@ class Registration:
             await self._view.resync(self._directory)
         except Unavailable:
             return False
-        if self.me.id in self._view.nodes:
-            log.warning("node.lease_unsure", left_s=0, reason="written by an earlier attempt")
-            self._revision = self._view.revision(key_of(self.me.id))
-        else:
+        known = self._view.nodes.get(self.me.id)
+        if known is None:
             log.warning("node.lease_lost")
             self._taken_for_dead, self._revision, self._until = True, 0, 0.0
+        elif known.started_ms != self.me.started_ms:
+            log.error("node.replaced", address=known.address)
+            self._until = 0.0
+            self.replaced.set()
+        else:
+            log.warning("node.lease_unsure", left_s=0, reason="written by an earlier attempt")
+            self._revision = self._view.revision(key_of(self.me.id))
         return True
 
     async def end(self) -> None:

@@ -59,8 +59,14 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
             ) from None
         _settle_memory()
         started(node)
-        await end.wanted.wait()
-        await _drain(node, config.drain_window_s, end.hurried)
+        await _first_of(end.wanted, node.replaced)
+        if not node.replaced.is_set():
+            await _drain(node, config.drain_window_s, end.hurried)
+    if node.replaced.is_set():
+        raise Failure(
+            f"Another process has become the node {node.id} while this one was not heard of:"
+            " give each its own --node-id."
+        )
     if end.broker_lost:
         raise Failure("The broker closed the connection for good: the log says why. Start again.")
 
@@ -131,6 +137,14 @@ async def _seams(config: Config, closed: Callable[[], None]) -> AsyncIterator[Se
                 closed=closed,
             )
         )
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait(), name="end") for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _drain(node: Node, window_s: float, hurried: asyncio.Event) -> None:

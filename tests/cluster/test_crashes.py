@@ -71,6 +71,26 @@ async def test_a_node_comes_back_under_its_name(start_node: StartNode) -> None:
     await party.leave()
 
 
+async def test_who_wakes_to_find_another_under_its_name_ends(
+    start_node: StartNode, connect: Connect
+) -> None:
+    frozen = await start_node("--node-id", "one")
+    other = await start_node()
+    ann = await connect(frozen, room="lobby", user="ann")
+    await ann.next("joined")
+    frozen.signal(signal.SIGSTOP)
+    await until(lambda: "node.lost" in other.log, "it is taken for dead")
+    heir = await start_node("--node-id", "one")
+    frozen.signal(signal.SIGCONT)
+    assert await frozen.ended(within_s=20) == 1
+    assert "node.replaced" in frozen.log
+    assert await ann.until_closed() == 1012
+    bob = await connect(heir, room="lobby", user="bob")
+    await bob.next("joined")
+    assert (await bob.say("lobby", "hello"))["type"] == "ack"
+    assert "node.replaced" not in heir.log
+
+
 async def test_members_who_do_not_return_leave_once_each(
     start_node: StartNode, connect: Connect, tmp_path: Path
 ) -> None:

@@ -179,6 +179,23 @@ async def test_a_name_is_free_when_the_lease_of_its_dead_owner_has_expired() -> 
 
 
 @virtual
+async def test_who_finds_another_under_its_name_is_no_node_any_more() -> None:
+    async with registered() as node:
+        node.link.cut()
+        twin = Registered(node.store, started_ms=2)
+        await until(lambda: not node.listed)
+        await twin.start()
+        node.link.mend()
+        await until(node.registration.replaced.is_set)
+        assert not node.serves
+        await asyncio.sleep(10 * LEASE_S)
+        assert not node.serves
+        assert twin.serves
+        assert twin.returns == 0
+        await twin.tasks.close()
+
+
+@virtual
 async def test_a_name_that_is_in_use_is_refused() -> None:
     async with registered() as node:
         twin = Registered(node.store, started_ms=2)
