@@ -51,7 +51,7 @@ class Conversation:
         self.session = session
         self.outbox = outbox
         self._heard_at = services.clock.monotonic()
-        self._pinged_at = 0.0
+        self._pinged_at, self._untaken = 0.0, 0
         self._services = services
         self._identity = identity
         limits = services.limits
@@ -128,7 +128,9 @@ class Conversation:
             return
         if now - max(self._heard_at, self._pinged_at) < self._services.heartbeat_s:
             return
-        if self._pinged_at > self._heard_at:
+        # The ping waits behind all else: to take of that is a sign of life as well.
+        before, self._untaken = self._untaken, self.outbox.waiting
+        if self._pinged_at > self._heard_at and self._untaken >= before:
             self.end(HEARTBEAT)
             return
         # Only a client that was asked is given up: it may be this node that was asleep.

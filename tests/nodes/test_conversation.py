@@ -172,6 +172,17 @@ async def test_any_sign_of_life_starts_the_patience_anew(here: World) -> None:
     assert talk.ended == 0
 
 
+async def test_a_client_that_takes_what_waits_is_alive_though_it_does_not_see_the_ping_yet(
+    here: World,
+) -> None:
+    talk = Talk(here)
+    for talk.transport.waiting in (50_000, 30_000, 10_000):
+        talk.beat(10)
+        assert talk.ended == 0
+    talk.beat(10)
+    assert talk.frames[-1]["data"]["code"] == "heartbeat"
+
+
 async def test_a_node_that_was_asleep_asks_before_it_gives_up(here: World) -> None:
     talk = Talk(here)
     talk.beat(3600)
