@@ -249,9 +249,9 @@ class _Connection:
 
 def _drop(side: asyncio.StreamWriter, *, reset: bool) -> None:
     """Close at once, without what is not yet written."""
-    # A side that has ended has no socket any more.
+    # A side that has ended has no socket any more, or (uvloop) one that is none.
     if reset and (wire := side.get_extra_info("socket")) is not None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             # Lingering for no time at all makes the kernel send a reset in place of an end.
             linger = struct.pack("ii", 1, 0)
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
