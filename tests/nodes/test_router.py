@@ -1,0 +1,226 @@
+"""Commands find the owner of their room, wherever it is by then; each is answered exactly once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.support import hosting
+from tests.support.hosting import ROOM, World
+from tests.support.virtual_time import clock, turns, until, virtual
+
+from roomful_nodes import router as module
+from roomful_nodes.memory_bus import BusSwitch, MemoryBus
+from roomful_nodes.metrics import Metrics
+from roomful_nodes.router import ATTEMPT_S, Lane, Router
+from roomful_protocol.errors import Code
+from roomful_protocol.frames import NEW
+from roomful_protocol.messages import (
+    Accepted,
+    Answer,
+    Denied,
+    Enter,
+    Exit,
+    Say,
+    Sender,
+    Welcome,
+    Who,
+)  # fmt: skip
+from roomful_protocol.subjects import Subjects
+from roomful_rooms.memory_link import Link
+
+DEADLINE_S = 10.0
+SUBJECTS = Subjects()
+
+
+class Way:
+    """A node: its host, and its router, which believes that `cluster.owner` owns every room."""
+
+    def __init__(self, cluster: "Cluster", name: str) -> None:
+        self.link = Link()
+        self.host = cluster.world.node(name=name, term=None)
+        self.metrics = Metrics(CollectorRegistry())
+        self.router = Router(
+            name, self.host.host, MemoryBus(cluster.switch, self.link), SUBJECTS,
+            owner=lambda _room: cluster.owner, clock=clock(), tasks=self.host.tasks,
+            metrics=self.metrics, deadline_s=DEADLINE_S,
+        )  # fmt: skip
+
+    def lane(self, user: str) -> Lane:
+        sender = Sender(f"{user}-s", user, user.title(), self.host.name, f"{user}-attach")
+        return self.router.lane(ROOM, sender)
+
+
+class Cluster:
+    """Two nodes, of which `owner` has all partitions; None: nobody has."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.switch = BusSwitch()
+        self.owner: str | None = None
+        self.ways: dict[str, Way] = {}
+        self.terms = 0
+
+    async def start(self) -> None:
+        for name in ("n1", "n2"):
+            self.ways[name] = Way(self, name)
+            await self.ways[name].router.start()
+        self.give("n2")
+
+    def give(self, name: str | None) -> None:
+        """All partitions go to a node, under a new term."""
+        self.terms += 1
+        self.owner = name
+        for way in self.ways.values():
+            if way.host.name == name:
+                way.host.own(self.terms)
+            else:
+                way.host.host.assign({})
+
+
+@asynccontextmanager
+async def cluster() -> AsyncIterator[Cluster]:
+    async with hosting.world() as world:
+        made = Cluster(world)
+        await made.start()
+        yield made
+
+
+async def answered(way: Lane, ask: Enter | Say | Exit | Who) -> Answer:
+    answers: list[Answer] = []
+    way.ask(ask, answers.append)
+    await until(lambda: answers)
+    await turns()
+    assert len(answers) == 1
+    return answers[0]
+
+
+def say(text: str) -> Say:
+    return Say("chat.message", text, None)
+
+
+@virtual
+async def test_a_command_reaches_its_room_here_and_on_another_node() -> None:
+    async with cluster() as c:
+        for owner in ("n1", "n2"):
+            c.give(owner)
+            ann = c.ways["n1"].lane(f"ann{owner}")
+            assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+            assert isinstance(await answered(ann, say(owner)), Accepted)
+        assert c.world.said() == ["n1", "n2"]
+
+
+@virtual
+async def test_while_nobody_owns_the_room_commands_wait() -> None:
+    async with cluster() as c:
+        c.give(None)
+        ann = c.ways["n1"].lane("ann")
+        answers: list[Answer] = []
+        ann.ask(Enter(NEW, None), answers.append)
+        await turns()
+        assert answers == []
+        c.give("n2")
+        await until(lambda: answers, 1)
+        assert isinstance(answers[0], Welcome)
+
+
+@virtual
+async def test_what_no_owner_answers_in_time_is_unavailable_and_may_be_repeated() -> None:
+    async with cluster() as c:
+        c.give(None)
+        asked = c.ways["n1"].lane("ann")
+        started = clock().monotonic()
+        answer = await answered(asked, Enter(NEW, None))
+        assert isinstance(answer, Denied)
+        assert answer.code == Code.UNAVAILABLE.slug
+        assert DEADLINE_S <= clock().monotonic() - started < DEADLINE_S + 1
+
+
+@virtual
+async def test_commands_keep_their_order_and_take_effect_once_while_the_room_moves() -> None:
+    async with cluster() as c:
+        ann = c.ways["n1"].lane("ann")
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        answers: list[Answer] = []
+        texts = [f"m{number}" for number in range(40)]
+        for number, text in enumerate(texts):
+            ann.ask(say(text), answers.append)
+            if number % 7 == 3:
+                await turns(3)
+            if number % 10 == 5:
+                c.give("n1" if c.owner == "n2" else "n2")
+        await until(lambda: len(answers) == len(texts))
+        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert c.world.said() == texts
+
+
+@virtual
+async def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_happens_twice() -> None:
+    async with cluster() as c:
+        ann = c.ways["n1"].lane("ann")
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        answers: list[Answer] = []
+        c.ways["n2"].host.log.may_tell.clear()
+        ann.ask(say("once"), answers.append)
+        await until(lambda: c.world.said() == ["once"], 1)
+        c.ways["n1"].link.cut()
+        c.ways["n2"].host.log.may_tell.set()
+        await turns()
+        c.ways["n1"].link.mend()
+        await until(lambda: answers, 3 * ATTEMPT_S)
+        assert isinstance(answers[0], Accepted)
+        assert answers[0].duplicate
+        assert c.world.said() == ["once"]
+
+
+@virtual
+async def test_an_owner_that_is_gone_is_found_out_by_the_bounce() -> None:
+    async with cluster() as c:
+        c.ways["n2"].link.cut()
+        ann = c.ways["n1"].lane("ann")
+        answers: list[Answer] = []
+        ann.ask(Enter(NEW, None), answers.append)
+        await turns()
+        c.give("n1")
+        await until(lambda: answers, ATTEMPT_S / 2)
+        assert isinstance(answers[0], Welcome)
+
+
+@virtual
+async def test_who_waits_for_an_owner_asks_as_soon_as_there_is_one() -> None:
+    async with cluster() as c:
+        c.give(None)
+        answers: list[Answer] = []
+        c.ways["n1"].lane("ann").ask(Enter(NEW, None), answers.append)
+        await asyncio.sleep(1)
+        c.give("n1")
+        c.ways["n1"].router.look()
+        await until(lambda: answers, 0.02)
+
+
+@virtual
+async def test_so_many_may_wait_and_no_more() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "OUTSTANDING", 3)
+        async with cluster() as c:
+            c.give(None)
+            answers: list[Answer] = []
+            lane = c.ways["n1"].lane("ann")
+            for _ in range(4):
+                lane.ask(Who(), answers.append)
+            assert [one.code for one in answers if isinstance(one, Denied)] == ["busy"]
+            await until(lambda: len(answers) == 4)
+
+
+@virtual
+async def test_an_answer_to_the_one_before_who_had_our_name_is_none_of_ours() -> None:
+    async with cluster() as c:
+        c.give(None)
+        one = c.ways["n1"]
+        for _ in range(5):
+            one.lane("ann").ask(Who(), lambda _answer: None)
+        await asyncio.sleep(0.01)
+        other = Way(c, "n1")
+        other.lane("bob").ask(Who(), lambda _answer: None)
+        assert other.router._pending.keys().isdisjoint(one.router._pending)

@@ -1,0 +1,144 @@
+"""A host wakes the rooms that have members, starts again what fails, and not too often."""
+
+import asyncio
+
+from structlog.testing import capture_logs
+from tests.support.hosting import ROOM, Node, Person, World, world
+from tests.support.virtual_time import clock, until, virtual
+
+from roomful_protocol.blocks import Block
+from roomful_protocol.codecs.stored import pack_block
+from roomful_protocol.ids import partition_of
+from roomful_protocol.messages import Accepted, Moved
+from roomful_rooms.host import AGAIN_S, RESTART_S
+from roomful_rooms.room import ChatRoom
+
+
+async def left_behind(w: World, *rooms: str) -> None:
+    """A node that crashes, with a member in each of `rooms`, and one room that is empty."""
+    node = w.node()
+    for room in rooms:
+        await Person(w, node, "ann", room=room).entered()
+    bob = await Person(w, node, "bob", room="empty").entered()
+    await bob.leave().answered()
+    await node.crash()
+
+
+def running(node: Node) -> set[str]:
+    return set(node.host._actors)
+
+
+@virtual
+async def test_rooms_with_members_are_woken_and_no_others() -> None:
+    async with world() as w:
+        await left_behind(w, "lobby", "den")
+        node = w.node(term=2)
+        await until(lambda: running(node) == {"lobby", "den"}, 1)
+        assert [block.term for block in w.blocks("den")][-1] == 2, "and fence who wrote before"
+        await asyncio.sleep(5)
+        assert running(node) == {"lobby", "den"}
+
+
+@virtual
+async def test_rooms_are_woken_when_the_broker_answers_again() -> None:
+    async with world() as w:
+        await left_behind(w, "lobby")
+        node = w.node(term=None)
+        node.link.cut()
+        node.own(2)
+        await asyncio.sleep(20)
+        assert running(node) == set()
+        node.link.mend()
+        await until(lambda: running(node) == {"lobby"}, 2 * AGAIN_S + RESTART_S[1])
+
+
+@virtual
+async def test_nothing_is_woken_that_has_gone_elsewhere_meanwhile() -> None:
+    async with world() as w:
+        await left_behind(w, "lobby")
+        node = w.node(term=None)
+        node.link.cut()
+        node.own(2)
+        await asyncio.sleep(1)
+        node.host.assign({})
+        node.link.mend()
+        await asyncio.sleep(10)
+        assert running(node) == set()
+        assert [block.term for block in w.blocks("lobby")][-1] == 1
+
+
+@virtual
+async def test_a_room_that_cannot_be_read_is_tried_ever_less_often_and_others_are_not() -> None:
+    async with world() as w:
+        await left_behind(w, "lobby")
+        broken = next(f"r{n}" for n in range(99) if partition_of(f"r{n}") != partition_of(ROOM))
+        w.store.append(broken, b"no block", 0)
+        node = w.node(term=2)
+        with capture_logs() as logs:
+            for _ in range(200):
+                asked = Person(w, node, "bob", room=broken).who()
+                assert isinstance(await asked.answered(), Moved)
+                await asyncio.sleep(0.1)
+        tries = sum(entry["event"] == "room.crashed" for entry in logs)
+        assert 5 <= tries <= 12, "after 0.05, 0.1, 0.2 ... 5 seconds"
+        cat = await Person(w, node, "cat").entered()
+        assert isinstance(await cat.say("hello").answered(), Accepted)
+
+
+@virtual
+async def test_a_room_that_has_not_failed_for_a_while_has_a_clean_slate() -> None:
+    async with world() as w:
+        node = w.node()
+        failed: list[float] = []
+        for _ in range(3):
+            await Person(w, node, "ann").enter().answered()
+            last, newest = w.blocks()[-1], w.store.records[ROOM][-1].position
+            fencing = Block(1, "x.rival", 1, last.epoch, last.last + 1, last.ts, last.count)
+            w.store.append(ROOM, pack_block(fencing), newest)
+            asked = Person(w, node, "bob").enter()
+            assert isinstance(await asked.answered(), Moved)
+            failed.append(node.host._failures[ROOM][0])
+            await asyncio.sleep(4 * RESTART_S[1])
+        assert failed == [RESTART_S[0]] * 3
+
+
+@virtual
+async def test_a_room_with_members_that_was_fenced_comes_back_by_itself() -> None:
+    async with world() as w:
+        node = w.node()
+        ann = await Person(w, node, "ann").entered()
+        other = w.node()
+        await Person(w, other, "bob").entered()
+        ann.say("into the void")
+        await until(lambda: node.host._failures, 5)
+        other.host.assign({})
+        await until(lambda: w.blocks()[-1].node == node.name, 5)
+        assert running(node) == {ROOM}
+
+
+@virtual
+async def test_past_its_lease_a_host_serves_nobody_and_then_again() -> None:
+    async with world() as w:
+        node = w.node(ChatRoom)
+        ann = await Person(w, node, "ann").entered()
+        node.host.serve_until(clock().monotonic() + 1)
+        assert isinstance(await ann.say("in time").answered(), Accepted)
+        await asyncio.sleep(1)
+        late = ann.say("late")
+        assert isinstance(await late.answered(), Moved)
+        node.host.serve_until(clock().monotonic() + 1)
+        assert isinstance(await ann.again(late).answered(), Accepted)
+        assert w.said() == ["in time", "late"]
+
+
+@virtual
+async def test_what_is_released_has_finished_and_left_a_snapshot() -> None:
+    async with world() as w:
+        node = w.node()
+        ann = await Person(w, node, "ann").entered()
+        said = ann.say("last words")
+        await node.host.release(partition_of(ROOM))
+        assert isinstance(said.answer, Accepted)
+        assert running(node) == set()
+        assert node.archive.saved[-1] == "snap"
+        assert isinstance(await ann.say("too late").answered(), Moved)
