@@ -1,11 +1,8 @@
 """One nats-server is killed, hangs, or is slow, while people chat: their sockets stay."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
-import pytest
 from tests.cluster.conftest import Connect, StartNode
 from tests.support.cluster import until
 from tests.support.nats_server import NatsServer
@@ -14,47 +11,21 @@ from tests.support.party import Party
 from roomful.check.proxy import FaultProxy
 
 
-@pytest.fixture
-async def line(frail_server: NatsServer) -> AsyncIterator[FaultProxy]:
-    """The network between the nodes and their broker."""
-    async with FaultProxy("127.0.0.1", urlsplit(frail_server.url).port or 0) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def party_on_line(start_node: StartNode, line: FaultProxy) -> AsyncIterator[Party]:
-    nats = f"nats://127.0.0.1:{line.port}"
-    async with AsyncExitStack() as leaving:
-        party = Party([await start_node(nats=nats), await start_node(nats=nats)])
-        await party.gather()
-        leaving.push_async_callback(party.leave)
-        yield party
-
-
-async def test_the_broker_is_killed_and_restarted(party: Party, frail_server: NatsServer) -> None:
-    async def restart() -> None:
-        frail_server.kill()
-        await asyncio.sleep(0.5)  # the outage itself, not a wait for anything
-        frail_server.start()
-
-    await party.talk(restart)
-    await party.check(party.nodes[0])
-    assert party.stayed
-    assert all("Traceback" not in node.log for node in party.nodes)
-
-
-async def test_the_broker_is_away_for_longer_than_the_lease(
+async def test_the_broker_is_killed_and_restarted_and_then_away_for_longer_than_the_lease(
     party: Party, frail_server: NatsServer
 ) -> None:
-    async def restart() -> None:
+    async def restart(after_s: float) -> None:
         frail_server.kill()
-        await asyncio.sleep(4.0)  # twice the lease
+        await asyncio.sleep(after_s)  # the outage itself, not a wait for anything
         frail_server.start()
 
-    await party.talk(restart)
+    await party.talk(lambda: restart(0.5))
     await party.check(party.nodes[0])
-    assert party.stayed
+    assert not any("host.suspended" in node.log for node in party.nodes)
+    await party.talk(lambda: restart(4.0))
+    await party.check(party.nodes[0])
     assert all("host.suspended" in node.log for node in party.nodes)
+    assert party.stayed
     assert all("Traceback" not in node.log for node in party.nodes)
 
 
@@ -99,26 +70,31 @@ async def test_commands_wait_for_the_broker_but_not_for_ever(
     assert ann.closed is None
 
 
-async def test_connections_to_the_broker_are_reset_again_and_again(
-    party_on_line: Party, line: FaultProxy
+async def test_the_broker_answers_late_and_resets_its_connections_again_and_again(
+    start_node: StartNode, frail_server: NatsServer
 ) -> None:
-    async def reset() -> None:
-        for _ in range(5):
-            before = line.accepted
-            line.reset()
-            await until(lambda before=before: line.accepted >= before + 6, "all reconnect")  # type: ignore[misc]
+    async with FaultProxy("127.0.0.1", urlsplit(frail_server.url).port or 0) as line:
+        nats = f"nats://127.0.0.1:{line.port}"
+        party = Party([await start_node(nats=nats), await start_node(nats=nats)])
+        connections = line.accepted
 
-    await party_on_line.talk(reset)
-    await party_on_line.check(party_on_line.nodes[0])
-    assert party_on_line.stayed
+        async def late() -> None:
+            line.delay(0.4, "down")
 
+        async def reset() -> None:
+            for times in range(1, 6):
+                line.reset()
+                await until(
+                    lambda times=times: line.accepted >= connections * (times + 1),  # type: ignore[misc]
+                    "all have connected again",
+                )
 
-async def test_the_broker_answers_late(party_on_line: Party, line: FaultProxy) -> None:
-    async def slow() -> None:
-        line.delay(0.4, "down")
-
-    await party_on_line.talk(slow, sayings=6)
-    line.heal()
-    await party_on_line.check(party_on_line.nodes[0])
-    assert party_on_line.stayed
-    assert not any(chatter.refused for chatter in party_on_line.chatters)
+        await party.gather()
+        await party.talk(late, sayings=6)
+        line.heal()
+        await party.check(party.nodes[0])
+        assert not any(chatter.refused for chatter in party.chatters)
+        await party.talk(reset)
+        await party.check(party.nodes[0])
+        assert party.stayed
+        await party.leave()
