@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.nats_server import NatsServer
 from tests.support.twins import opened, until
 
@@ -70,14 +71,17 @@ async def test_an_append_whose_acknowledgement_is_late_is_stored_once(
 ) -> None:
     """The broker hangs with the append in its hands; the same bytes are sent again meanwhile."""
     monkeypatch.setattr(nats_log, "APPEND_S", 0.1)
+    monkeypatch.setattr(nats_log, "UNANSWERED", 1)
     log = NatsLog(connection, subjects)
     first = await log.append(ROOM, b"one", 0)
-    frail_server.pause()
-    appending = asyncio.create_task(log.append(ROOM, b"two", first))
-    done, _ = await asyncio.wait([appending], timeout=0.5)
-    assert not done
-    frail_server.resume()
-    second = await appending
+    with capture_logs() as logged:
+        frail_server.pause()
+        appending = asyncio.create_task(log.append(ROOM, b"two", first))
+        done, _ = await asyncio.wait([appending], timeout=0.5)
+        assert not done
+        frail_server.resume()
+        second = await appending
+    assert [event["event"] for event in logged] == ["log.append_unanswered"]
     third = await log.append(ROOM, b"three", second)
     assert await stored(log) == [b"one", b"two", b"three"]
     assert (await log.last(ROOM)) == Record(ROOM, third, b"three")
