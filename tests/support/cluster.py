@@ -83,6 +83,12 @@ class NodeProcess:
                 return response.status == 200
         return False
 
+    async def metrics(self) -> dict[str, float]:
+        """What it counts, by name (and labels, as Prometheus writes them)."""
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics") as response:
+            lines = [line for line in (await response.text()).splitlines() if line[:1] != "#"]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
