@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.processes import Server, Unstarted, free_port
-from bench.scenarios import ack, catchup, failover, rooms
+from bench.scenarios import ack, catchup, failover, recovery, rooms, storm
 from bench.subject import Bench
 
 
@@ -15,6 +15,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
         (rooms, "SECONDS", 0.2), (rooms, "ROOMS", (1, 5)),
         (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
+        (recovery, "MISSED", 1500), (recovery, "CLIENTS", 5),
+        (storm, "CLIENTS", 60), (storm, "ROOMS", 5), (storm, "PER_S", 100),
         (failover, "KILLS", 1), (failover, "IDLE_ROOMS", 20), (failover, "ROOMS_EACH", 10),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
@@ -40,6 +42,18 @@ def test_whoever_comes_back_has_everything(bench: Bench) -> None:
     warm, cold = catchup.once(bench)
     assert warm.value > 0
     assert cold.value > 0
+
+
+def test_many_who_come_back_at_once_have_everything(bench: Bench) -> None:
+    [everything] = recovery.once(bench)
+    assert everything.value > 0
+    assert everything.details["node_memory_grown_mb"] < 50
+
+
+def test_clients_of_a_killed_node_come_back_and_disturb_nobody(bench: Bench) -> None:
+    took, beside = storm.once(bench)
+    assert 0 < took.value <= storm.BOUND_S
+    assert 0 < beside.value <= storm.BESIDE_MS
 
 
 def test_rooms_of_a_killed_node_answer_within_the_bound(bench: Bench) -> None:

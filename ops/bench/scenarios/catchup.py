@@ -28,7 +28,7 @@ Caught = tuple[float, Window]
 def once(bench: Bench) -> Iterator[Reading]:
     folder = bench.fresh()
     with bench.node(folder) as node:
-        seen = uvloop.run(_filled(node.port))
+        seen = uvloop.run(filled(node.port))
         warm = uvloop.run(_caught_up(node, seen))
     with bench.node(folder) as node:
         cold = uvloop.run(_caught_up(node, seen, 1))
@@ -47,7 +47,7 @@ def once(bench: Bench) -> Iterator[Reading]:
         yield Reading(figure, "events/s", rate, ceilings, noise, details)
 
 
-async def _filled(port: int) -> Json:
+async def filled(port: int) -> Json:
     """Have MISSED things said in a room; what a client knew that had left it before."""
     leaver, seen = await joined(port, "past", "ann")
     await leaver.close()
