@@ -71,20 +71,24 @@ async def prepare(connection: NatsConnection, subjects: Subjects, replicas: int 
     major, minor = connection.server_version
     if (major, minor) < OLDEST_SERVER:
         raise BrokerError(f"nats-server {major}.{minor} is too old; Roomful needs 2.12 or newer.")
-    started = get_running_loop().time()
-    for pause in pauses(0.05):
-        try:
-            await call(connection, "INFO")
-            streams = _configurations(subjects, replicas)
-            copies = min(await gather(*(_ensure(connection, one) for one in streams)))
-            break
-        except (NoAnswer, Rejected) as error:
-            _give_up(connection, error, get_running_loop().time() - started)
-        await sleep(pause)
+    copies = await _insisted(connection, _configurations(subjects, replicas))
     log.info("nats.streams_ready", prefix=subjects.prefix, replicas=copies, url=connection.url)
     if copies != replicas:
         log.warning("nats.replicas_differ", found=copies, wanted=replicas)
     return copies
+
+
+async def _insisted(connection: NatsConnection, streams: list[Config]) -> int:
+    """Make `streams` as soon as the broker lets us; in how many copies all of them are kept."""
+    started = get_running_loop().time()
+    for pause in pauses(0.05):
+        try:
+            await call(connection, "INFO")
+            return min(await gather(*(_ensure(connection, one) for one in streams)))
+        except (NoAnswer, Rejected) as error:
+            _give_up(connection, error, get_running_loop().time() - started)
+        await sleep(pause)
+    raise AssertionError("pauses never end")
 
 
 def _give_up(connection: NatsConnection, error: NoAnswer | Rejected, waited_s: float) -> None:

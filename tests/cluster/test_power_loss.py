@@ -28,10 +28,9 @@ async def said(node: NodeProcess, *texts: str) -> tuple[str, int]:
     """Say something in the lobby; its epoch, and the seq of the last."""
     wire = await Wire.open(node.url, room="lobby", user="ann")
     joined = await wire.next("joined")
-    for text in texts:
-        ack = await wire.say("lobby", text)
+    acks = [await wire.say("lobby", text) for text in texts]
     await wire.close()
-    return joined["data"]["epoch"], ack["seq"]
+    return joined["data"]["epoch"], acks[-1]["seq"]
 
 
 async def come_back(node: NodeProcess, epoch: str, last: int) -> dict[str, object]:

@@ -132,10 +132,10 @@ def _outages(waits: Sequence[Wait], troubles: Sequence[Trouble]) -> dict[str, Wa
     worst: dict[str, Wait] = {}
     for trouble in troubles:
         within = [w for w in waits if w.at <= trouble.until and w.at + w.seconds >= trouble.since]
-        known = worst.get(trouble.kind)
-        longest = max([*within, *([known] if known else [])], key=_seconds, default=None)
-        if longest is not None:
-            worst[trouble.kind] = longest
+        if (known := worst.get(trouble.kind)) is not None:
+            within.append(known)
+        if within:
+            worst[trouble.kind] = max(within, key=_seconds)
     return worst
 
 
