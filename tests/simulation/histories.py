@@ -6,17 +6,27 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
+import pytest
 import structlog
 from tests.simulation.faults import Faults
 from tests.simulation.world import World
 
 from roomful.check.evidence import Violation
+from roomful_nodes import catchup, feed, ring
+from roomful_rooms import journal, recent
 
 TALK_S: Final = 10.0
 PATIENCE_S: Final = 40.0
 """After so long without faults, whatever is still open will stay so."""
 _EXPECTED: Final = frozenset({"room.handler_failed", "room.crashed"})
 """Errors that nodes may log: of handlers that fail on purpose, and of a broker that is away."""
+
+
+_SMALL: Final = (
+    (journal, "CHECKPOINT_BLOCKS", 10), (recent, "KEPT", 12), (ring, "KEPT", 12),
+    (feed, "CHUNK", 5), (catchup, "CHUNK", 5),
+)  # fmt: skip
+"""Bounds so low that a short history goes past them: pages, snapshots and chunks are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,9 @@ class Told:
 
 def simulate(seed: int) -> Told:
     """Play the history of `seed`."""
-    with _complaints() as complaints:
+    with _complaints() as complaints, pytest.MonkeyPatch.context() as patch:
+        for module, bound, value in _SMALL:
+            patch.setattr(module, bound, value)
         world = World(seed)
         try:
             faults = Faults(world)

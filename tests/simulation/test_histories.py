@@ -17,7 +17,7 @@ from tests.simulation.histories import simulate
 from tests.simulation.timeline import Loop, Timeline
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = "0:30"
+DEFAULT = "0:20"
 
 
 def seeds() -> range:
@@ -45,7 +45,7 @@ def test_much_goes_wrong_and_much_is_said() -> None:
     assert total["retried"] > 20, total
     assert total["duplicates"] > 5, total
     assert total["connections"] > total["sessions"] + 25, total
-    assert total["writers"] > 2 * total["rooms"], total
+    assert total["writers"] > total["rooms"] + 20, total
 
 
 def test_a_seed_is_one_history() -> None:

@@ -42,7 +42,7 @@ class Timeline:
 
     def run(self, seconds: float) -> None:
         """Let `seconds` pass."""
-        end, ended = self.now + seconds, False
+        end, ended = self.now + max(seconds, 0), False
         while not ended:
             self._drain()
             ended = not self._due or self._due[0][0] > end
