@@ -4,8 +4,9 @@ from typing import Final
 
 import structlog
 
+from roomful_nodes.backoff import BACKOFF_S
 from roomful_nodes.fanout import Follower, shown_to
-from roomful_nodes.feed import BACKOFF_S, Feed
+from roomful_nodes.feed import Feed
 from roomful_nodes.history import History
 from roomful_protocol import frames
 from roomful_protocol.blocks import Entry
@@ -50,7 +51,7 @@ class CatchUp:
                 pause = BACKOFF_S[0]
             else:
                 # The owner is away, or does not know yet what this node has heard of.
-                pause = await self._feed.backed_off(pause)
+                pause = await self._feed.backoff.wait(pause)
 
     def _arrived(self) -> bool:
         if self._feed.beginnings != self._beginning:

@@ -6,12 +6,12 @@ is told anything out of order meanwhile. A member is served live from exactly wh
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from roomful_nodes.backoff import BACKOFF_S, Backoff
 from roomful_nodes.chain import Chain
 from roomful_nodes.fanout import Fanout, Follower, shown_to
 from roomful_nodes.history import History
@@ -28,8 +28,6 @@ from roomful_rooms.tasks import Tasks
 
 PATIENCE_S: Final = 0.05
 """What is known to exist may still be on its way: so long it is waited for."""
-BACKOFF_S: Final = (0.05, 1.0)
-"""An owner that has denied what is missing is asked again after so long: at first, at most."""
 CHUNK: Final = 256
 CHUNK_BYTES: Final = 64 * 1024
 """A member is attached at once if it has missed no more than this; else it catches up first."""
@@ -68,7 +66,8 @@ class Feed:
         self._held: list[_Held] = []
         self._waiting: asyncio.TimerHandle | None = None
         self._repair: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._unchecked = False
+        self.backoff = Backoff()
         self._closed = False
         self.beginnings = 0
         """How often the room's numbers have started over."""
@@ -93,7 +92,7 @@ class Feed:
             # Not skipped: the block after it shows a hole, which is read from the owner.
             log.exception("feed.unreadable", room=self.room, position=record.position)
             return
-        self._tell_news()
+        self.backoff.heard()
         self.begin(heard.epoch, heard.first - 1)
         if self._contradicts(heard.entries):
             self._start_over(heard.epoch, heard.first - 1, "lost")
@@ -106,12 +105,13 @@ class Feed:
         if live.frame:
             self._fanout.push(0, live.frame, live.audience)
         elif self.epoch is not None and live.head > self.head:
-            self._tell_news()
+            self.backoff.heard()
             self._expect(live.head)
 
     def check(self) -> None:
         """Announcements may have been missed: compare with the owner."""
         if self.epoch is not None:
+            self._unchecked = True
             self._start_repair()
 
     def begin(self, epoch: str, head: int) -> None:
@@ -179,35 +179,22 @@ class Feed:
         pause = BACKOFF_S[0]
         try:
             while True:
-                before = self.head
+                before, self._unchecked = self.head, False
                 try:
                     await self._read_on()
                 except Refused as problem:
                     log.warning("feed.unrepaired", room=self.room, reason=str(problem))
                 else:
-                    if not self._chain.behind:
+                    if not self._chain.behind and not self._unchecked:
                         return
-                if self.head > before:
+                # That answer may be older than the question whether anything is missing.
+                if self.head > before or self._unchecked:
                     pause = BACKOFF_S[0]
                     continue
                 # The owner is away, or does not know yet what others have heard of.
-                pause = await self.backed_off(pause)
+                pause = await self.backoff.wait(pause)
         finally:
             self._repair = None
-
-    def _tell_news(self) -> None:
-        """Wake whoever waits for the owner: it lives."""
-        self._news.set()
-        self._news.clear()
-
-    async def backed_off(self, pause: float) -> float:
-        """Wait for `pause` seconds, less if the owner is heard of. How long to wait next time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._news.wait()
-                # In a flood there is news all the time.
-                await asyncio.sleep(BACKOFF_S[0])
-        return min(2 * pause, BACKOFF_S[1])
 
     async def _read_on(self) -> None:
         """Read once what comes after the head. Raises Refused."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.rooms import Client, World, turns, until, world
 from tests.support.sockets import check_chain
 
+from roomful_nodes import backoff as backoff_module
 from roomful_nodes import feed as feed_module
 from roomful_nodes.membership import Membership
 from roomful_protocol.blocks import EVERYONE, Audience
@@ -23,7 +24,7 @@ UNAVAILABLE = Denied("unavailable", "Nobody answers.")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "PATIENCE_S", 0.002)
-    monkeypatch.setattr(feed_module, "BACKOFF_S", (0.001, 0.004))
+    monkeypatch.setattr(backoff_module, "BACKOFF_S", (0.001, 0.004))
 
 
 @pytest.fixture
@@ -104,6 +105,22 @@ async def test_a_block_announced_twice_is_heard_once(here: World) -> None:
     here.room.say("next")
     await until(lambda: len(ann.seqs) == 2)
     assert ann.seqs == [1, 2]
+
+
+async def test_a_check_during_a_repair_is_not_forgotten(here: World) -> None:
+    ann = await here.joined("ann")
+    here.room.commit(EVERYONE, times=0)
+    # So the answer names a page, and while that is loaded things happen.
+    await here.room.page()
+    here.room.asked.clear()
+    here.hub.check()
+    for _ in range(20):
+        if here.room.asked:
+            break
+        await turns(1)
+    here.room.commit(EVERYONE, times=0)
+    here.hub.check()
+    await until(lambda: ann.seqs == [1, 2])
 
 
 async def test_repair_goes_on_until_the_owner_answers(here: World) -> None:
