@@ -25,7 +25,7 @@ for anew."""
 
 log = structlog.get_logger()
 
-_Key = tuple[RoomName, str, int]
+_Key = tuple[RoomName, str, Page]
 
 
 class Asks(Protocol):
@@ -83,7 +83,7 @@ class History:
         """`answer` with the entries of its pages; None if one of them is gone."""
         entries: list[Entry] = []
         for page in answer.pages:
-            loaded = await self._page((room, answer.epoch, page.first), page)
+            loaded = await self._page((room, answer.epoch, page))
             if loaded is None:
                 return None
             entries += loaded
@@ -96,24 +96,24 @@ class History:
             more = bool(chosen) and chosen[0].seq > answer.oldest
         return replace(answer, entries=tuple(chosen), pages=(), more=more)
 
-    async def _page(self, key: _Key, page: Page) -> tuple[Entry, ...] | None:
+    async def _page(self, key: _Key) -> tuple[Entry, ...] | None:
         if (known := self._pages.get(key)) is not None:
             self._pages.move_to_end(key)
             return known
         loading = self._loading.get(key)
         if loading is None:
-            loading = self._tasks.start(self._load(key, page), f"load {key[0]} {page.first}")
+            loading = self._tasks.start(self._load(key), f"load {key[0]} {key[2].key}")
             self._loading[key] = loading
             loading.add_done_callback(lambda _: self._loading.pop(key, None))
         # Many may wait for one loading: whoever stops waiting must not stop the others.
         return await asyncio.shield(loading)
 
-    async def _load(self, key: _Key, page: Page) -> tuple[Entry, ...] | None:
-        room, _, first = key
+    async def _load(self, key: _Key) -> tuple[Entry, ...] | None:
+        room, _, page = key
         try:
-            blob = await self._archive.load(room, f"page-{first}")
+            blob = await self._archive.load(room, page.key)
         except Unavailable as problem:
-            log.warning("history.unavailable", room=room, page=first, reason=str(problem))
+            log.warning("history.unavailable", room=room, page=page.first, reason=str(problem))
             return None
         if blob is None:
             return None

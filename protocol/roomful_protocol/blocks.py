@@ -132,10 +132,18 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries `first` to `last`, packed, in the archive under the key `page-<first>`."""
+    """Entries `first` to `last`, packed, in the archive under `key`.
+
+    Two owners may page the same entries, one of them without knowing that it has been replaced, and
+    not stop at the same one: then these are two pages.
+    """
 
     first: int
     last: int
+
+    @property
+    def key(self) -> str:
+        return f"page-{self.first}-{self.last}"
 
 
 @dataclass(frozen=True, slots=True)

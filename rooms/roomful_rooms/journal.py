@@ -252,7 +252,7 @@ class Journal:
         """Pages first, then the snapshot that names them: a reader never misses an entry."""
         if unpaged := self.recent.unpaged(snapshot.seq):
             page = Page(unpaged[0].seq, unpaged[-1].seq)
-            await self._archive.save(self.room, f"page-{page.first}", pack_page(unpaged))
+            await self._archive.save(self.room, page.key, pack_page(unpaged))
             self.recent.page_written(page)
         expired = self.recent.expired(self._keep)
         whole = Snapshot(
@@ -262,7 +262,7 @@ class Journal:
         await self._archive.save(self.room, SNAPSHOT, pack_snapshot(whole))
         for page in expired:
             try:
-                await self._archive.discard(self.room, f"page-{page.first}")
+                await self._archive.discard(self.room, page.key)
             except Unavailable:
                 log_.warning("room.page_not_discarded", room=self.room, first=page.first)
         log_.debug("room.checkpoint", room=self.room, seq=whole.seq, pages=len(whole.pages))

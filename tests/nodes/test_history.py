@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.rooms import World, world
+from tests.support.sockets import entry
 
 from roomful_nodes.history import VISIBLE_BYTES
-from roomful_protocol.blocks import EVERYONE, Audience
+from roomful_protocol.blocks import EVERYONE, Audience, Page
+from roomful_protocol.codecs.stored import pack_page
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.messages import Denied, Read, Sender
 from roomful_rooms.log import Unavailable
+from roomful_rooms.recent import Recent
 
 ANN = Sender("ann-s", "ann", "Ann", "n1", "a1")
 
@@ -79,13 +82,13 @@ async def test_many_who_need_a_page_load_it_once(here: World) -> None:
     read = Read(after=0)
     await asyncio.gather(*(here.hub.history.read("lobby", ANN, read) for _ in range(20)))
     await here.hub.history.read("lobby", ANN, read)
-    assert loads == ["page-1"]
+    assert loads == ["page-1-4"]
 
 
 async def test_a_page_that_vanishes_is_asked_for_anew(here: World) -> None:
     here.room.say(*"abcd")
     await here.room.page()
-    await here.room.archive.discard("lobby", "page-1")
+    await here.room.archive.discard("lobby", "page-1-4")
     with pytest.raises(Refused) as caught:
         await here.hub.history.read("lobby", ANN, Read(after=0))
     assert caught.value.code is Code.UNAVAILABLE
@@ -110,3 +113,14 @@ async def test_an_archive_that_is_away_says_so_to_all_who_wait(here: World) -> N
     reading = [here.hub.history.read("lobby", ANN, Read(after=0)) for _ in range(3)]
     outcomes = await asyncio.gather(*reading, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Refused] * 3
+
+
+async def test_pages_of_two_owners_that_begin_with_the_same_entry_are_two(here: World) -> None:
+    here.room.say("a", "b")
+    await here.room.page()
+    assert await visible(here, after=0) == ([1, 2], False)
+    here.room.say("c", "d")
+    page, entries = Page(1, 4), [entry(seq) for seq in range(1, 5)]
+    await here.room.archive.save("lobby", page.key, pack_page(entries))
+    here.room.recent = Recent("e1", 4, (page,))
+    assert await visible(here, after=0) == ([1, 2, 3, 4], False)

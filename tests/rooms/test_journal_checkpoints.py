@@ -55,7 +55,7 @@ async def test_a_checkpoint_is_due_after_so_many_blocks(monkeypatch: pytest.Monk
         assert snapshot.position == w.store.records[ROOM][-1].position
         assert [(page.first, page.last) for page in snapshot.pages] == [(1, 6)]
         assert snapshot.members == (ann.member,)
-        page = unpack_page(w.store.blobs[ROOM, "page-1"])
+        page = unpack_page(w.store.blobs[ROOM, "page-1-6"])
         assert list(page) == w.entries()
 
 
@@ -138,7 +138,7 @@ async def test_old_pages_go_and_what_is_promised_stays(
         for number in range(20):
             await said(ann, str(number))
             await turns(20)
-        pages = sorted(int(key[5:]) for _, key in w.store.blobs if key != "snap")
+        pages = sorted(int(key.split("-")[1]) for _, key in w.store.blobs if key != "snap")
         head, oldest = 21, ann.read(after=0).entries.oldest
         assert pages[0] == oldest
         assert head - 6 - 4 <= oldest <= head - 5
@@ -191,3 +191,29 @@ async def test_writing_pauses_when_the_archive_falls_too_far_behind(
         await node.host.close()
         room = await recover(ROOM, node.log, node.archive)
         assert (room.seq, room.blocks) == (201, 0)
+
+
+@virtual
+async def test_a_page_of_an_owner_that_was_replaced_comes_late_and_spoils_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_BLOCKS", 5)
+    async with world() as w:
+        old = w.node()
+        ann = await Person(w, old, "ann").entered()
+        old.archive.may_save.clear()
+        await said(ann, *"abcde")
+        bob = await Person(w, w.node(term=2), "bob").entered()
+        await said(bob, *"fghij")
+        await checkpointed(w, 7)
+        old.archive.may_save.set()
+        await until(lambda: old.archive.saved)
+        actor = bob.node.host._actors[ROOM]
+        assert actor.journal.recent.pages[0].last > 6, "longer than the page that came late"
+        again = await recover(ROOM, bob.node.log, bob.node.archive)
+        for pages, rest in (
+            (actor.journal.recent.pages, actor.journal.recent.unpaged(99)),
+            (again.pages, again.entries),
+        ):
+            blobs = [w.store.blobs[ROOM, page.key] for page in pages]
+            assert [*(one for blob in blobs for one in unpack_page(blob)), *rest] == w.entries()

@@ -244,7 +244,7 @@ def check_pages(w: World, reader: Person) -> None:
         answer: Entries = reader.ask(Read(after=after), 0).entries
         seqs = [entry.seq for entry in answer.entries]
         for page in answer.pages:
-            entries = unpack_page(w.store.blobs[ROOM, f"page-{page.first}"])
+            entries = unpack_page(w.store.blobs[ROOM, page.key])
             assert (entries[0].seq, entries[-1].seq) == (page.first, page.last)
             assert snapshot is not None
             seqs += [entry.seq for entry in entries if entry.seq > after]

@@ -92,7 +92,7 @@ class ScriptedRoom:
         unpaged = self.recent.unpaged(self.head)
         if unpaged:
             page = Page(unpaged[0].seq, unpaged[-1].seq)
-            await self.archive.save(self.name, f"page-{page.first}", pack_page(unpaged))
+            await self.archive.save(self.name, page.key, pack_page(unpaged))
             self.recent.page_written(page)
             pages, epoch, head = self.recent.pages, self.recent.epoch, self.head
             self.recent = Recent(epoch, head, pages)
