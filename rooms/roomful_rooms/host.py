@@ -30,6 +30,8 @@ RESTART_S = (0.05, 5.0)
 has not failed for twice that long has a clean slate."""
 WAKING = 16
 """Partitions whose rooms are woken at the same time."""
+SEARCHING = 2
+"""Partitions searched for rooms at the same time: rooms in which somebody waits come first."""
 AGAIN_S = 0.5
 """Pause before what could not be woken is tried again."""
 TEND_S = 1.0
@@ -73,7 +75,7 @@ class RoomHost:
         self._actors: dict[RoomName, RoomActor] = {}
         self._failures: dict[RoomName, tuple[float, float]] = {}
         self._until, self._suspended, self._closed = inf, False, False
-        self._waking = asyncio.Semaphore(WAKING)
+        self._waking, self._searching = asyncio.Semaphore(WAKING), asyncio.Semaphore(SEARCHING)
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class RoomHost:
 
     async def _wake(self, partition: Partition, term: int) -> None:
         """Members may have gone with their node: only a running room notices and says so."""
-        async with self._waking:
+        async with self._searching:
             records = await self._newest(partition, term)
         occupied = [record.room for record in records if _occupied(record)]
         await self._rouse(occupied, partition, term)
