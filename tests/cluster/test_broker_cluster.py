@@ -49,9 +49,11 @@ async def party(nats_cluster: NatsCluster, tmp_path: Path) -> AsyncIterator[Part
     """Three people on two nodes with the settings that a replicated broker asks for."""
     await nats_cluster.ready()
     servers = [part for url in nats_cluster.urls for part in ("--nats", url)]
-    flags = (*servers, "--nats-token", nats_cluster.token, "--replicas", "3")
+    flags = (*servers, "--nats-token", nats_cluster.token)
+    # The second does not know what the first has been told.
+    settings = (("--replicas", "3", "--nats-sync-s", "0"), ("--lease-s", "15"))
     async with AsyncExitStack() as running:
-        nodes = [NodeProcess(tmp_path, *flags) for _ in range(2)]
+        nodes = [NodeProcess(tmp_path, *flags, *own) for own in settings]
         for node in nodes:
             running.push_async_callback(node.cleanup)
             await node.start()
@@ -71,6 +73,9 @@ async def check(party: Party) -> None:
 async def test_it_loses_a_server_that_leads_nothing_of_theirs_and_then_one_that_leads_all(
     party: Party, nats_cluster: NatsCluster
 ) -> None:
+    told = [chatter.hello["durability"] for chatter in party.chatters[:2]]
+    assert told == [{"copies": 3, "power_loss_s": 0}, {"copies": 3, "power_loss_s": None}]
+    assert ["nats.replicas_differ" in node.log for node in party.nodes] == [False, True]
     leader = led_by(nats_cluster, DIRECTORY)
     spare = next(server for server in nats_cluster.servers if server is not leader)
 

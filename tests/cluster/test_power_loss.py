@@ -27,6 +27,7 @@ async def node(tmp_path: Path) -> AsyncIterator[NodeProcess]:
 async def said(node: NodeProcess, *texts: str) -> tuple[str, int]:
     """Say something in the lobby; its epoch, and the seq of the last."""
     wire = await Wire.open(node.url, room="lobby", user="ann")
+    assert wire.hello["durability"] == {"copies": 1, "power_loss_s": 0.2}
     joined = await wire.next("joined")
     acks = [await wire.say("lobby", text) for text in texts]
     await wire.close()

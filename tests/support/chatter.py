@@ -24,6 +24,7 @@ class Chatter:
         self.gaps: list[Json] = []
         self.sessions: set[str] = set()
         self.connections = 0
+        self.hello: Json = {}
         self.start_seq = 0
         self._nodes = nodes
         self._wire: Wire | None = None
@@ -59,7 +60,8 @@ class Chatter:
             raise
         self._wire = wire
         self.connections += 1
-        hello, data = wire.hello, joined["data"]
+        self.hello = hello = wire.hello
+        data = joined["data"]
         self._resume = {"session": hello["session"], "secret": hello["secret"]}
         self.sessions.add(hello["session"])
         if not self._epoch:
