@@ -63,7 +63,7 @@ class Ledger:
     def superseded(self, session: SessionId, attach: str) -> bool:
         """True if the session has since been attached elsewhere: the asker is a ghost."""
         link = self._links.get(session)
-        if link is None:
+        if link is None or link.attach == attach:
             return False
         return attach in link.superseded or newer(link.attach, attach)
 
