@@ -51,7 +51,8 @@ class Watchdog:
                 await asyncio.sleep(BEAT_S)
         finally:
             self._ended.set()
-            thread.join()
+            # No longer than that: it may be writing to a log that nobody reads.
+            thread.join(STALL_S)
 
     def _look(self, watched: int) -> None:
         """Count looks at which the loop has not moved: seconds of a clock would count a pause of
