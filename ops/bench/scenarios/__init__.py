@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measure import Reading
-from bench.scenarios import ack, catchup, failover, fanout, handoff, idle, recovery, rooms, storm
+from bench.scenarios import (
+    ack,
+    catchup,
+    drain,
+    failover,
+    fanout,
+    handoff,
+    idle,
+    recovery,
+    rooms,
+    storm,
+)
 from bench.subject import Bench
 
 
@@ -28,6 +39,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "idle": Scenario("5,000 idle connections: memory, handshakes", idle.once, tools=True),
     "failover": Scenario("kill -9 of a node, 20 times, while people talk", failover.once),
     "handoff": Scenario("50 rooms handed to another node while people talk", handoff.once),
+    "drain": Scenario("1,000 clients sent away, no faster than they are taken in", drain.once),
     "catchup": Scenario("one client that has missed 20,000 events", catchup.once),
     "recovery": Scenario("500 clients at once that have missed 20,000 each", recovery.once),
     "storm": Scenario("2,000 clients of a killed node return at once", storm.once),
