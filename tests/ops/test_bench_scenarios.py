@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.processes import Server, Unstarted, free_port
-from bench.scenarios import ack, catchup, failover, recovery, rooms, storm
+from bench.scenarios import ack, catchup, drain, failover, handoff, recovery, rooms, storm
 from bench.subject import Bench
 
 
@@ -15,6 +15,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
         (rooms, "SECONDS", 0.2), (rooms, "ROOMS", (1, 5)),
         (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
+        (handoff, "ROOMS", 5), (handoff, "WARM_S", 0.2),
+        (drain, "CLIENTS", 30), (drain, "WINDOW_S", 0.5),
         (recovery, "MISSED", 1500), (recovery, "CLIENTS", 5),
         (storm, "CLIENTS", 60), (storm, "ROOMS", 5), (storm, "PER_S", 100),
         (failover, "KILLS", 1), (failover, "IDLE_ROOMS", 20), (failover, "ROOMS_EACH", 10),
@@ -61,6 +63,18 @@ def test_rooms_of_a_killed_node_answer_within_the_bound(bench: Bench) -> None:
     assert 0 < median.value == worst.value <= failover.BOUND_S
     assert 0 < among_many.value <= failover.BOUND_S
     assert 0 < woken.value <= failover.BOUND_S
+
+
+def test_every_room_that_moves_has_a_hiccup(bench: Bench) -> None:
+    p50, p99 = handoff.once(bench)
+    assert 0 < p50.value <= p99.value
+    assert p50.details["rooms"] == 5
+
+
+def test_clients_are_sent_away_over_the_window(bench: Bench) -> None:
+    [rate] = drain.once(bench)
+    assert 0 < rate.value < 200
+    assert 0.2 < rate.details["seconds"] < 3
 
 
 def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
