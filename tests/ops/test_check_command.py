@@ -1,10 +1,20 @@
 """`roomful check` as it is called: what it refuses, and what it says."""
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from roomful.cli import app
 from roomful.failure import Failure
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A check logs to a file of its own, which is closed afterwards."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(
