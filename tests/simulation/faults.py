@@ -44,6 +44,8 @@ class Faults:
         if self._stopped:
             return
         self._next()
+        if not self._world.running:
+            return
         machine = self._die.choice(self._world.running)
         kind = self._die.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         match kind:
