@@ -136,9 +136,11 @@ class View:
 
     async def resync(self, directory: Directory) -> None:
         """Read everything again: changes may have been missed. Raises Unavailable."""
+        before = {key: self.revision(key) for key in map(key_of, self.nodes)}
         items = await directory.items()
-        for key in map(key_of, list(self.nodes)):
-            if key not in items:
+        for key, revision in before.items():
+            # Reading takes a while: what was heard of meanwhile may not have been there yet.
+            if key not in items and self.revision(key) == revision:
                 # Gone while we did not hear: no revision is known, so none is remembered.
                 self._take(Item(key, None, 0))
         for item in items.values():
