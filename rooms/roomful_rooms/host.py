@@ -122,7 +122,8 @@ class RoomHost:
             log_.error(
                 "room.crashed", room=actor.name, retry_s=wait, reason=str(reason), exc_info=bug
             )
-        if actor.members:
+        # One that did not even open is being roused: by whoever took its partition, or crashed.
+        if actor.members and actor.opening.done():
             waking = self._rouse([actor.name], actor.partition, actor.journal.term)
             self._tasks.start(waking, f"rouse {actor.name}")
 

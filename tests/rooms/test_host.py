@@ -11,7 +11,7 @@ from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.ids import partition_of
 from roomful_protocol.messages import Accepted, Moved
 from roomful_rooms.host import AGAIN_S, RESTART_S
-from roomful_rooms.room import ChatRoom
+from roomful_rooms.room import ChatRoom, Context
 
 
 async def left_behind(w: World, *rooms: str) -> None:
@@ -114,6 +114,27 @@ async def test_a_room_with_members_that_was_fenced_comes_back_by_itself() -> Non
         other.host.assign({})
         await until(lambda: w.blocks()[-1].node == node.name, 5)
         assert running(node) == {ROOM}
+
+
+class Unborn(ChatRoom):
+    """An author's mistake: it cannot be made."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        raise RuntimeError("not today")
+
+
+@virtual
+async def test_a_room_with_members_that_cannot_be_made_is_roused_by_one_task() -> None:
+    async with world() as w:
+        await left_behind(w, "lobby")
+        node = w.node(Unborn, term=2)
+        with capture_logs() as logs:
+            await asyncio.sleep(60)
+        assert sum(entry["event"] == "room.crashed" for entry in logs) > 10
+        rousing = [task for task in node.tasks._running if "wake" in task.get_name()]
+        assert len(rousing) == 1
+        assert not [task for task in node.tasks._running if "rouse" in task.get_name()]
 
 
 @virtual
