@@ -22,7 +22,10 @@ from roomful_rooms.kinds import Kinds
 class FakeNode:
     """Notes what is done to it; draining lasts until `drained` is set."""
 
+    id = "n1"
+
     def __init__(self) -> None:
+        self.replaced = asyncio.Event()
         self.done: list[str] = []
         self.drained = asyncio.Event()
         self.draining = asyncio.Event()
@@ -72,8 +75,18 @@ async def until_started(task_of: Callable[[asyncio.Event], Any]) -> Any:
     """Start serving, and return its task once the node takes clients."""
     started = asyncio.Event()
     task = asyncio.create_task(task_of(started))
-    await started.wait()
+    await happened(started, task)
     return task
+
+
+async def happened(event: asyncio.Event, serving_task: "asyncio.Task[None]") -> None:
+    """Wait for `event`; raises what ends the serving before that."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({waiting, serving_task}, return_when=asyncio.FIRST_COMPLETED)
+    if serving_task.done():
+        waiting.cancel()
+        await serving_task
+    assert event.is_set()
 
 
 def run(started: asyncio.Event) -> Any:
@@ -84,7 +97,7 @@ def run(started: asyncio.Event) -> Any:
 async def test_told_once_it_drains_and_stops(node: FakeNode, number: signal.Signals) -> None:
     task = await until_started(run)
     told(number)
-    await node.draining.wait()
+    await happened(node.draining, task)
     node.drained.set()
     await task
     assert node.done == ["drain 7.0", "drained", "stopped"]
@@ -93,7 +106,7 @@ async def test_told_once_it_drains_and_stops(node: FakeNode, number: signal.Sign
 async def test_told_twice_it_hurries(node: FakeNode) -> None:
     task = await until_started(run)
     told(signal.SIGTERM)
-    await node.draining.wait()
+    await happened(node.draining, task)
     with capture_logs() as logs:
         told(signal.SIGINT)
         await task
@@ -109,6 +122,14 @@ async def test_a_drain_that_fails_does_not_keep_it_from_stopping(node: FakeNode)
         await task
     assert node.done == ["drain 7.0", "stopped"]
     assert [line["event"] for line in logs] == ["node.drain_failed"]
+
+
+async def test_replaced_by_another_process_it_ends_without_a_drain(node: FakeNode) -> None:
+    task = await until_started(run)
+    node.replaced.set()
+    with pytest.raises(Failure, match="Another process has become the node n1"):
+        await task
+    assert node.done == ["stopped"]
 
 
 async def test_left_by_the_broker_it_ends_with_a_failure(
