@@ -30,7 +30,10 @@ from roomful_rooms.tasks import Tasks
 
 ExitReason = Literal["left", "timeout"]
 
-EXIT_AGAIN_S: Final = 1.0
+AGAIN_S: Final = 1.0
+"""Pause before a room is asked again for what its members rely on."""
+UNDECIDED: Final = frozenset({Code.BUSY, Code.UNAVAILABLE})
+"""What is denied in this way the room may have done all the same, or will do when asked again."""
 
 log = structlog.get_logger()
 
@@ -90,8 +93,10 @@ class Membership:
                 if self._attached:
                     self._welcome(id, answer)
             case Denied():
-                self.outbox.send(frames.error(refused(answer), id, self.room))
-                if not self._joined:
+                denial = refused(answer)
+                self.outbox.send(frames.error(denial, id, self.room))
+                # Perhaps it is in all the same: then the client can leave, or be left behind.
+                if not self._joined and denial.code not in UNDECIDED:
                     self._refused(self)
             case _:
                 raise TypeError(f"not an answer to a join: {answer!r}")
@@ -113,13 +118,21 @@ class Membership:
 
     def reaffirm(self) -> None:
         """The room may have taken this node for dead, and its members for gone: be one again."""
-        if self._joined and self._attached and not self._reaffirming:
-            self._reaffirming = True
+        if self._joined and not self._reaffirming:
+            self._reaffirm()
+
+    def _reaffirm(self) -> None:
+        self._reaffirming = self._attached
+        if self._attached:
             self.lane.ask(Enter(NEW, None, resumed=True), self._reaffirmed)
 
     def _reaffirmed(self, answer: Answer) -> None:
-        self._reaffirming = False
-        if isinstance(answer, Denied) and self._attached and not refused(answer).code.retry:
+        if not isinstance(answer, Denied):
+            self._reaffirming = False
+        elif refused(answer).code in UNDECIDED:
+            # It hears the room, and who is in there must know.
+            self._tasks.start(_later(self._reaffirm), f"reaffirm {self.session} in {self.room}")
+        elif self._attached:
             self.outbox.send(frames.left(None, self.room))
             self._refused(self)
 
@@ -186,18 +199,19 @@ class Membership:
         if not isinstance(answer, Denied):
             return
         denial = refused(answer)
-        if denial.code.retry:
+        if denial.code in UNDECIDED:
             # Nobody else will say that it has gone, while this node lives.
-            again = self._exit_later(reason)
+            again = _later(partial(self.exit, reason))
             self._tasks.start(again, f"exit {self.session} from {self.room}")
         elif denial.code is not Code.NOT_JOINED:
             log.error(
                 "session.exit_refused", session=self.session, room=self.room, code=answer.code
             )
 
-    async def _exit_later(self, reason: ExitReason) -> None:
-        await asyncio.sleep(EXIT_AGAIN_S)
-        self.exit(reason)
+
+async def _later(ask: Callable[[], None]) -> None:
+    await asyncio.sleep(AGAIN_S)
+    ask()
 
 
 def _told(welcome: Welcome) -> Frame:

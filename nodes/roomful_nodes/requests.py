@@ -33,7 +33,8 @@ log = structlog.get_logger()
 
 class Requests:
     """Carries out frames for one socket. `rooms` holds what was joined over it, also what is not
-    answered yet: a client may go on as if it were in, as the room sees everything in order."""
+    answered yet: a client may go on as if it were in, as the room sees everything in order. What no
+    room has decided stays, too: the client may be in."""
 
     def __init__(
         self,

@@ -23,9 +23,11 @@ from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
 from roomful_nodes.settings import AuthSettings
 from roomful_nodes.targets import Targets
+from roomful_protocol.blocks import Member
 from roomful_protocol.codecs import JSON
+from roomful_protocol.errors import Code
 from roomful_protocol.frames import Limits
-from roomful_protocol.messages import Say
+from roomful_protocol.messages import Denied, Say
 from roomful_rooms.clock import Clock
 
 UNLIMITED = Limits(messages_per_s=1e9, burst=10**9)
@@ -295,6 +297,19 @@ async def test_who_is_not_listened_to_is_not_silent() -> None:
         for _ in range(10):
             talk.beat(20)
         assert talk.ended == 0
+
+
+async def test_a_room_that_nobody_answered_for_can_be_left(here: World) -> None:
+    talk = Talk(here)
+    here.room.denials = [Denied(Code.UNAVAILABLE.slug, "Nobody answered.", 1000)]
+    talk.say({"type": "join", "room": "lobby"})
+    # It is in: only the answer was lost.
+    here.room.members["n1-ann"] = Member("n1-ann", "ann", "Ann", "n1", "a")
+    talk.say({"type": "leave", "room": "lobby", "id": 1})
+    assert talk.frames[-1] == {"type": "left", "id": 1, "room": "lobby"}
+    assert not here.room.members
+    talk.say({"type": "leave", "room": "lobby", "id": 2})
+    assert talk.frames[-1]["error"]["code"] == "not_joined"
 
 
 async def test_what_comes_after_the_end_is_not_heard(here: World) -> None:
