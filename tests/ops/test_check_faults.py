@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from roomful.check.faults import FAULTS, steps
-from roomful.check.nodelogs import complaints
+from roomful.check.nodelogs import DEATHS, complaints
 
 
 def test_a_seed_decides_what_happens() -> None:
@@ -34,7 +34,7 @@ FAILED = (
     ("line", "said"),
     [
         ('{"level": "warning", "event": "node.lost"}', None),
-        ('{"level": "error", "event": "embedded.died", "code": -9}', None),
+        ('{"level": "error", "event": "embedded.died", "code": -9}', "embedded.died"),
         (FAILED % "check.fail", None),
         (FAILED % "chat.message", "X: y"),
         ('{"level": "error", "event": "task.failed", "task": "t"}', "task.failed"),
@@ -52,3 +52,10 @@ def test_what_in_a_log_means_a_bug(tmp_path: Path, line: str, said: str | None) 
         assert len(found) == 1
         assert found[0].startswith("n1x1.log:2: ")
         assert said in found[0]
+
+
+def test_a_broker_dies_only_where_it_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "check.log"
+    file.write_text('{"level": "error", "event": "embedded.died", "code": -9}\n')
+    assert list(complaints(file, DEATHS)) == []
+    assert [one.rule for one in complaints(file)] == ["logs"]

@@ -125,6 +125,14 @@ def test_on_leave_runs_once_for_each_leave(story: Story) -> None:
     assert story.broken() == ["farewells"]
 
 
+def test_on_leave_runs_where_rooms_tell_of_it(story: Story) -> None:
+    story.says("t1", tally=1)
+    story.ann += [Leaving(ROOM, 5), Left(ROOM, True, 6)]
+    story.log.append(went("a1", count=1))
+    story.bob.append(story.hears(5))
+    assert story.broken() == ["farewells"]
+
+
 # -- what is heard ---------------------------------------------------------------------------------
 
 
@@ -385,6 +393,10 @@ def test_not_joined_is_for_those_who_have_left(story: Story) -> None:
     story.ann[-2:-2] = [Leaving(ROOM, 5), Left(ROOM, True, 6)]
     story.bob.append(story.hears(4))
     assert story.broken() == []
+    story.log.append(came("a1", count=2))
+    story.bob.append(story.hears(5))
+    story.ann[-2:-2] = [Joining(ROOM, "new", 6), joined(5, "a1", "b1", at=6)]
+    assert story.broken() == ["errors"], "it has come back before it said so"
 
 
 # -- who is there ----------------------------------------------------------------------------------
@@ -444,6 +456,26 @@ def test_who_stays_has_not_left(story: Story) -> None:
     assert story.broken() == ["grace"], "not for so short a time"
     story.troubles = [Trouble("cut", "n1", 20, 30)]
     assert story.broken() == ["grace"], "another node was"
+    story.troubles = [Trouble("grow", None, 20, 30, harms=False)]
+    assert story.broken() == ["grace"], "that does no harm"
+
+
+@pytest.mark.parametrize(("heard_at", "noticed"), [(19, True), (21, False)])
+def test_what_was_told_before_a_trouble_is_not_excused_by_it(
+    story: Story, heard_at: float, noticed: bool
+) -> None:
+    story.is_told(went("b1", count=1), heard_at)
+    story.is_told(came("b1", count=2))
+    story.troubles = [Trouble("cut", "n2", 20, 30)]
+    assert story.broken() == (["grace"] if noticed else [])
+
+
+def test_what_was_told_before_somebody_went_is_not_excused_by_that(story: Story) -> None:
+    story.is_told(went("b1", count=1), 40)
+    story.bob += [Leaving(ROOM, 50), Left(ROOM, True, 51)]
+    assert story.broken() == ["grace"]
+    story.bob[-2:] = [Leaving(ROOM, 39), Left(ROOM, True, 51)]
+    assert story.broken() == []
 
 
 def test_who_leaves_has_left(story: Story) -> None:
@@ -463,8 +495,19 @@ def test_in_the_end_those_are_members_who_are_there(story: Story) -> None:
     assert story.broken() == [], "he may be, for now"
     story.bob[-1] = Lost(50)
     story.log.append(went("b1", count=1))
-    story.ann.append(story.hears(4))
+    story.ann.append(story.hears(4, at=60))
     assert story.broken() == []
+
+
+def test_in_the_end_whoever_does_not_stay_away_is_connected(story: Story) -> None:
+    story.bob.append(Lost(99, 1006))
+    assert story.broken() == ["connected"]
+    story.bob += [Opened("n1", "b1", True, 100), Joining(ROOM, 3, 100)]
+    story.bob.append(joined(3, "a1", "b1", since=3, at=100))
+    assert story.broken() == []
+    story.bob.clear()
+    sentences = [v.sentence for v in story.verdict().violations if v.rule == "connected"]
+    assert sentences == ["bob was never let in."]
 
 
 def test_in_the_end_somebody_is_no_member(story: Story) -> None:

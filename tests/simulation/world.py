@@ -211,8 +211,8 @@ class World:
 
     def logs(self) -> list[RoomLog]:
         return [
-            RoomLog.of(room, [unpack_block(record.data) for record in records])
-            for room, records in self.log.written.items()
+            RoomLog.of(room, [unpack_block(one.data) for one in self.log.written.get(room, ())])
+            for room in ROOMS
         ]
 
     def verdict(self) -> Verdict:

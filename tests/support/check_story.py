@@ -22,6 +22,8 @@ from roomful_protocol.blocks import EVERYONE, Audience
 
 ROOM = "lobby"
 EPOCH = "k3f9"
+STORY = 3
+"""Entries with which each story begins."""
 BOUNDS = Bounds(grace_s=5, margin_s=1, gone_s=10, ended_at=100)
 
 
@@ -73,8 +75,10 @@ class Story:
             self.hears(3),
         ]  # fmt: skip
 
-    def hears(self, seq: int, prev: int | None = None, at: float = 3) -> Heard:
-        """Heard as the log has it now."""
+    def hears(self, seq: int, prev: int | None = None, at: float | None = None) -> Heard:
+        """Heard as the log has it now; what tests add to the log is heard late, at 40."""
+        if at is None:
+            at = 3 if seq <= STORY else 40
         return Heard(ROOM, seq, prev, self.log[seq - 1], at)
 
     def says(self, key: str, at: float = 5, *, tally: int | None = None) -> int:
@@ -85,12 +89,12 @@ class Story:
         self.bob.append(self.hears(seq))
         return seq
 
-    def is_told(self, content: Content) -> int:
+    def is_told(self, content: Content, at: float | None = None) -> int:
         """Both hear an entry of the room; its seq."""
         self.log.append(content)
         seq = len(self.log)
-        self.ann.append(self.hears(seq))
-        self.bob.append(self.hears(seq))
+        self.ann.append(self.hears(seq, at=at))
+        self.bob.append(self.hears(seq, at=at))
         return seq
 
     @property

@@ -5,6 +5,7 @@ Members are a fold of the log from its beginning: where that is forgotten, nothi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from roomful.check.evidence import Evidence, Violation
 from roomful.check.history import (
@@ -70,7 +71,7 @@ def listed(evidence: Evidence) -> Iterator[Violation]:
 class _Stay:
     """One session's time in a room between two joins of its client: from seq `after` until `until`.
 
-    `excused`: something happened in between after which it may be told to have left.
+    `excused_at`: something happened then after which it may be told to have left.
     """
 
     client: str
@@ -78,9 +79,18 @@ class _Stay:
     after: int
     began: float
     until: int | None = None
-    excused: bool = False
+    excused_at: float = inf
     lost_at: float | None = None
     nodes: list[tuple[NodeId, float]] = field(default_factory=list)
+
+    def excuse(self, at: float) -> None:
+        self.excused_at = min(self.excused_at, at)
+
+    def holds(self, seq: int, evidence: Evidence, room: RoomName) -> bool:
+        """Whether nobody may be told at `seq` that it has left."""
+        inside = self.after < seq and (self.until is None or seq <= self.until)
+        excused = self.excused_at < inf and seq > evidence.growth.at(room, self.excused_at)
+        return inside and not excused
 
 
 def grace(evidence: Evidence) -> Iterator[Violation]:
@@ -90,10 +100,7 @@ def grace(evidence: Evidence) -> Iterator[Violation]:
         for entry in log.entries:
             for session in sorted(entry.content.left):
                 for stay in stays.get((log.room, session), ()):
-                    inside = stay.after < entry.seq and (
-                        stay.until is None or entry.seq <= stay.until
-                    )
-                    if inside and not stay.excused:
+                    if stay.holds(entry.seq, evidence, log.room):
                         said = f"{log.room}: {stay.client} ({session}) is told to have left"
                         said = f"{said} at seq {entry.seq}, though it was there or back in time."
                         yield Violation("grace", said)
@@ -130,9 +137,10 @@ def _stays_in(evidence: Evidence, history: History, room: RoomName) -> list[_Sta
             case Lost(at, parted=parted) if session in newest:
                 stay = newest[session]
                 stay.lost_at = at if stay.lost_at is None else stay.lost_at
-                stay.excused |= parted
-            case Leaving(left_room) if left_room == room and session in newest:
-                newest[session].excused = True
+                if parted:
+                    stay.excuse(at)
+            case Leaving(left_room, at) if left_room == room and session in newest:
+                newest[session].excuse(at)
             case _:
                 pass
     for stay in newest.values():
@@ -142,11 +150,26 @@ def _stays_in(evidence: Evidence, history: History, room: RoomName) -> list[_Sta
 
 def _end(evidence: Evidence, stay: _Stay, at: float, long_s: float) -> None:
     """It lasted until `at`: was the client away for long, or its node in trouble for long?"""
-    stay.excused |= stay.lost_at is not None and at - stay.lost_at >= long_s
+    if stay.lost_at is not None and at - stay.lost_at >= long_s:
+        stay.excuse(stay.lost_at)
     for trouble in evidence.troubles:
         since, until = max(trouble.since, stay.began), min(trouble.until, at)
         on_it = trouble.node is None or any(node == trouble.node for node, _ in stay.nodes)
-        stay.excused |= on_it and until - since >= long_s
+        if trouble.harms and on_it and until - since >= long_s:
+            stay.excuse(since)
+
+
+def connected(evidence: Evidence) -> Iterator[Violation]:
+    """In the end everybody is connected who does not stay away: whoever is not hears of nothing."""
+    for history in evidence.histories:
+        if history.gone:
+            continue
+        comings = [event for event in history.events if isinstance(event, Opened | Lost)]
+        if not comings:
+            yield Violation("connected", f"{history.client} was never let in.")
+        elif isinstance(comings[-1], Lost) and not comings[-1].parted:
+            said = f"{history.client} was lost with code {comings[-1].code}, and is not back"
+            yield Violation("connected", f"{said}.")
 
 
 def present(evidence: Evidence) -> Iterator[Violation]:
@@ -200,4 +223,4 @@ def _end_of(events: Sequence[Event], room: RoomName) -> tuple[SessionId | None, 
     return member if wanted else None, lost_at
 
 
-RULES = (folded, listed, grace, present)
+RULES = (folded, listed, grace, connected, present)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from roomful.check.evidence import Evidence, Violation
-from roomful.check.history import Acked, History, Leaving, Left, Refused, Sent
+from roomful.check.history import Acked, History, Joined, Leaving, Left, Refused, Sent
+from roomful_protocol.ids import RoomName
 
 
 def acked(evidence: Evidence) -> Iterator[Violation]:
@@ -78,26 +79,35 @@ def answered(evidence: Evidence) -> Iterator[Violation]:
 def errors(evidence: Evidence) -> Iterator[Violation]:
     """A client that behaves well is refused nothing but for a moment.
 
-    `not_joined` is the exception for one that the room's log says had left.
+    `not_joined` is the exception for one that has left, says the room's log, since the join after
+    which it first said what was refused.
     """
     for history in evidence.histories:
-        fine: dict[str | None, tuple[str, ...]] = {
-            event.key: event.fine for event in history.events if isinstance(event, Sent)
-        }
+        fine: dict[str | None, tuple[str, ...]] = {}
+        joined: dict[RoomName, int] = {}
+        said_after: dict[str | None, int] = {}
         for event in history.events:
-            if not isinstance(event, Refused) or event.passing:
-                continue
-            if event.code in fine.get(event.key, ()):
-                continue
-            if event.code == "not_joined" and _had_left(evidence, history, event):
-                continue
-            yield _violation("errors", history, event, f"was refused: {event.code}")
+            match event:
+                case Joined(room, seq=seq):
+                    joined[room] = seq
+                case Sent(room, key):
+                    fine[key] = event.fine
+                    said_after.setdefault(key, joined.get(room, 0))
+                case Refused(key=key) if not event.passing and event.code not in fine.get(key, ()):
+                    left = _left(evidence, history, event, said_after.get(key, 0))
+                    if event.code != "not_joined" or not left:
+                        yield _violation("errors", history, event, f"was refused: {event.code}")
+                case _:
+                    pass
 
 
-def _had_left(evidence: Evidence, history: History, refused: Refused) -> bool:
+def _left(evidence: Evidence, history: History, refused: Refused, after: int) -> bool:
+    """Whether one of the client's sessions has left the room since seq `after`."""
     log = evidence.logs.get(refused.room or "")
     own = evidence.sessions[history.client]
-    return log is None or any(not own.isdisjoint(entry.content.left) for entry in log.entries)
+    return log is None or any(
+        entry.seq > after and not own.isdisjoint(entry.content.left) for entry in log.entries
+    )
 
 
 def _violation(rule: str, history: History, event: Sent | Acked | Refused, said: str) -> Violation:

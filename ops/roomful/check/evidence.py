@@ -1,11 +1,12 @@
 """All that the rules look at, arranged so that they can look things up."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from roomful.check.history import History, Opened, Sent, Trouble
+from roomful.check.history import Acked, Heard, History, Joined, Opened, Sent, Trouble
 from roomful.check.roomlog import Logged, RoomLog
 from roomful_protocol.ids import RoomName, SessionId, UserId
 
@@ -56,6 +57,33 @@ class Attendance:
         return self._members[-1] if self._members else frozenset()
 
 
+class Growth:
+    """How long each room's log was at least, by what anybody had been told of it."""
+
+    def __init__(self, histories: Sequence[History]) -> None:
+        told: dict[RoomName, list[tuple[float, int]]] = defaultdict(list)
+        for history in histories:
+            for event in history.events:
+                match event:
+                    case Heard(room, int(seq), at=at) | Joined(room, seq=seq, at=at):
+                        told[room].append((at, seq))
+                    case Acked(room, _, int(seq), at):
+                        told[room].append((at, seq))
+                    case _:
+                        pass
+        self._times: dict[RoomName, list[float]] = {}
+        self._heads: dict[RoomName, list[int]] = {}
+        for room, pairs in told.items():
+            pairs.sort()
+            self._times[room] = [at for at, _ in pairs]
+            self._heads[room] = list(accumulate((seq for _, seq in pairs), max))
+
+    def at(self, room: RoomName, at: float) -> int:
+        """A seq that was in the log of `room` before `at`, as was all before it."""
+        index = bisect_left(self._times.get(room, ()), at)
+        return self._heads[room][index - 1] if index else 0
+
+
 class Evidence:
     """Histories and logs, indexed. Rooms without a log are not looked at."""
 
@@ -72,6 +100,7 @@ class Evidence:
         self.troubles = troubles
         self.entries = {log.room: {entry.seq: entry for entry in log.entries} for log in logs}
         self.attendance = {log.room: Attendance(log) for log in logs}
+        self.growth = Growth(histories)
         self.keys: dict[str, list[tuple[RoomName, Logged]]] = defaultdict(list)
         for log in logs:
             for entry in log.entries:

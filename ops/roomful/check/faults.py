@@ -24,6 +24,8 @@ ONE: Final = ("kill", "pause", "stall", "drain", "cut", "deaf", "mute", "slow", 
 """What may befall one node."""
 ALL: Final = ("broker", "hang", "grow")
 FAULTS: Final = (*ONE, *ALL)
+HARMLESS: Final = frozenset({"drain", "grow"})
+"""What an operator does on purpose: nobody may be told to have left because of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class Faults:
                 await self._recovered(await self._cluster.ready(), name)
         finally:
             del self.under_way[name]
-            self.troubles.append(Trouble(step.kind, id, since, self._now()))
+            harms = step.kind not in HARMLESS
+            self.troubles.append(Trouble(step.kind, id, since, self._now(), harms))
             lasted = self._now() - since
             self._tell(f"{self._now():7.1f} s  {name} is over, after {lasted:.1f} s")
 

@@ -188,9 +188,13 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What was done to a node (None: to all of them) from `since` until it was well again."""
+    """What was done to a node (None: to all of them) from `since` until it was well again.
+
+    `harms`: nodes may believe each other or their clients dead meanwhile.
+    """
 
     kind: str
     node: NodeId | None
     since: float
     until: float
+    harms: bool = True

@@ -138,9 +138,10 @@ class Trial:
             await asyncio.gather(*(node.drain() for node in cluster.nodes if node.wanted))
             self._complain("nodes", [end for node in cluster.nodes for end in node.ends])
             self._complain("recovery", faults.complaints)
+        expected = nodelogs.DEATHS if "broker" in self._design.faults else frozenset()
         for file in sorted(self._folder.glob("**/*.log")):
             if "broker" not in file.parts:
-                self._complaints += nodelogs.complaints(file)
+                self._complaints += nodelogs.complaints(file, expected)
         return self._result(histories, scribe.logs, faults.troubles, ended_at)
 
     @asynccontextmanager
