@@ -54,10 +54,12 @@ class Departure:
 
     def needed_s(self, window_s: float) -> float:
         """How many seconds it would take from now on, with that window."""
-        return max(window_s, len(self._lines) / self._pace())
+        return max(window_s, len(self._lines) / self._pace()) if self._lines else 0.0
 
     def _needed(self, lines: int) -> float:
         """Seconds for so many lines: what is left of the window, or more if the pace asks it."""
+        if not lines:
+            return 0.0
         return max(self._deadline - self._clock.monotonic(), lines / self._pace(), 0.0)
 
     def hasten(self, window_s: float) -> None:

@@ -73,6 +73,7 @@ async def test_nobody_to_send_away_takes_no_time() -> None:
     crowd = Crowd(0)
     await crowd.departure.run(30)
     assert asyncio.get_running_loop().time() == crowd.started
+    assert crowd.departure.needed_s(30) == crowd.departure.left_s == 0
 
 
 @virtual
@@ -148,9 +149,12 @@ async def test_clients_may_leave_by_themselves() -> None:
     crowd = Crowd(10)
     leaving = asyncio.create_task(crowd.departure.run(10))
     await asyncio.sleep(5)
+    asked = len(crowd.asked)
+    assert 0 < asked < 10
     for line in list(crowd.lines):
         line.vanish()
     await soon(leaving, 1)
+    assert len(crowd.asked) == asked
 
 
 @virtual
