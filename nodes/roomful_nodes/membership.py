@@ -45,6 +45,15 @@ def _nothing() -> None:
 class Lane(Protocol):
     """The questions of one attachment of a session to one room, in order."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked that the room is to remember."""
+        ...
+
+    def then(self, sender: Sender) -> "Lane":
+        """The lane of a later attachment: what is asked over it comes after all of this one."""
+        ...
+
     def ask(self, ask: Ask, answered: Callable[[Answer], None]) -> None:
         """`answered` is called exactly once, in this turn or a later one, and never with Moved."""
         ...

@@ -6,7 +6,7 @@ from functools import partial
 
 import structlog
 
-from roomful_nodes.membership import Membership
+from roomful_nodes.membership import Lane, Membership
 from roomful_nodes.outbox import Outbox, Stalled
 from roomful_nodes.rate import Credit
 from roomful_nodes.services import Services
@@ -47,6 +47,8 @@ class Requests:
     ) -> None:
         self.rooms: dict[RoomName, Membership] = {}
         self.resumed = False
+        # Of rooms that are left, but do not know it yet.
+        self._leaving: dict[RoomName, Lane] = {}
         self._services, self._session = services, session
         self._outbox, self._credit, self._failed = outbox, credit, failed
         # History is told one piece at a time: else what one client asks for at once fills memory.
@@ -54,7 +56,7 @@ class Requests:
 
     def forget(self) -> None:
         """Nothing will be asked any more."""
-        self.rooms = {}
+        self.rooms, self._leaving = {}, {}
         self._failed = _nowhere
 
     def _membership(self, room: RoomName | None) -> Membership:
@@ -89,10 +91,11 @@ class Requests:
         # An attachment of its own: the room tells it from any that this session had before.
         attach = attachment(session.connection, services.life, services.new_id()[:12])
         sender = Sender(session.id, session.user, session.name, services.node, attach)
+        leaving = self._leaving.pop(room, None)
+        lane = services.asks.lane(room, sender) if leaving is None else leaving.then(sender)
         membership = Membership(
-            room, sender, services.asks.lane(room, sender), self._outbox, hub=services.hub,
-            tasks=services.tasks, metrics=services.metrics, refused=self._not_let_in,
-            failed=self._failed,
+            room, sender, lane, self._outbox, hub=services.hub, tasks=services.tasks,
+            metrics=services.metrics, refused=self._not_let_in, failed=self._failed,
         )  # fmt: skip
         self.rooms[room] = membership
         session.joins(room)
@@ -110,6 +113,9 @@ class Requests:
             membership = self._membership(leave.room)
         del self.rooms[membership.room]
         membership.leave(leave.id)
+        self._leaving = {room: lane for room, lane in self._leaving.items() if not lane.idle}
+        if not membership.lane.idle:
+            self._leaving[membership.room] = membership.lane
 
     def _not_let_in(self, membership: Membership) -> None:
         if self.rooms.get(membership.room) is membership:

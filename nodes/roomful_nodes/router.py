@@ -16,6 +16,7 @@ import structlog
 
 from roomful_nodes.batches import Batches, in_parts
 from roomful_nodes.bus import Bus, Message
+from roomful_nodes.lane import Answered, Lane
 from roomful_nodes.metrics import Metrics
 from roomful_protocol.codecs.internode import (
     pack_answers,
@@ -32,18 +33,13 @@ from roomful_protocol.messages import (
     Command,
     Denied,
     Moved,
-    Read,
-    Say,
     Sender,
-    Who,
 )
 from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock
 from roomful_rooms.host import RoomHost
 from roomful_rooms.log import Following
 from roomful_rooms.tasks import Tasks
-
-Answered = Callable[[Answer], None]
 
 ATTEMPT_S = 1.0
 """So long another node may take before it is asked again."""
@@ -68,7 +64,7 @@ class _Pending:
     the owner that was asked last."""
 
     reference: int
-    lane: "Lane"
+    lane: Lane
     ask: Ask
     n: int
     answered: Answered
@@ -77,36 +73,6 @@ class _Pending:
     due: float | None = None
     batch: str = ""
     asked_of: NodeId | None = None
-
-
-class Lane:
-    """The questions of one attachment of a session to one room: numbered, and in order."""
-
-    def __init__(self, router: "Router", room: RoomName, sender: Sender) -> None:
-        self.room = room
-        self.sender = sender
-        self._router = router
-        self._last = 0
-        self._unanswered: dict[int, None] = {}
-
-    def ask(self, ask: Ask, answered: Answered) -> None:
-        """Ask the room; `answered` is called exactly once, now or later, and never with Moved.
-
-        Whatever the room is to remember is numbered; readings and ephemeral messages are not.
-        """
-        n = 0
-        if not isinstance(ask, (Read, Who)) and not (isinstance(ask, Say) and ask.ephemeral):
-            n = self._last = self._last + 1
-            self._unanswered[n] = None
-        self._router.send(self, ask, n, answered)
-
-    def command(self, ask: Ask, n: int) -> Command:
-        """The question as it is asked now: its base moves on as others are answered."""
-        base = next(iter(self._unanswered), n) if n else 0
-        return Command(self.room, self.sender, ask, n, base)
-
-    def settled(self, n: int) -> None:
-        self._unanswered.pop(n, None)
 
 
 class Router:
@@ -158,7 +124,7 @@ class Router:
 
     def lane(self, room: RoomName, sender: Sender) -> Lane:
         """A fresh numbering for one attachment of a session to one room."""
-        return Lane(self, room, sender)
+        return Lane(room, sender, self.send)
 
     async def request(self, room: RoomName, sender: Sender, ask: Ask) -> Answer:
         """One question outside any lane's numbering."""
@@ -168,14 +134,13 @@ class Router:
             if not answer.done():
                 answer.set_result(given)
 
-        self.send(Lane(self, room, sender), ask, 0, answered)
+        self.send(self.lane(room, sender), ask, 0, answered)
         return await answer
 
     def send(self, lane: Lane, ask: Ask, n: int, answered: Answered) -> None:
         """Ask on behalf of `lane`, until there is an answer or the deadline has passed."""
         if len(self._pending) >= OUTSTANDING:
-            lane.settled(n)
-            answered(BUSY)
+            lane.settle(n, answered, BUSY)
             return
         self._reference += 1
         pending = _Pending(self._reference, lane, ask, n, answered, self._clock.monotonic())
@@ -229,9 +194,8 @@ class Router:
             return
         del self._pending[reference]
         self._paused.discard(reference)
-        pending.lane.settled(pending.n)
         self._count(answer, self._clock.monotonic() - pending.asked)
-        pending.answered(answer)
+        pending.lane.settle(pending.n, pending.answered, answer)
 
     def _count(self, answer: Answer, seconds: float) -> None:
         metrics = self._metrics

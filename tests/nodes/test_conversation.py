@@ -312,6 +312,24 @@ async def test_a_room_that_nobody_answered_for_can_be_left(here: World) -> None:
     assert talk.frames[-1]["error"]["code"] == "not_joined"
 
 
+async def test_a_room_that_is_left_and_joined_again_says_so_in_this_order(here: World) -> None:
+    talk = Talk(here)
+    talk.say({"type": "join", "room": "lobby"})
+    for turn in range(2):
+        # The later question would be answered earlier, as it may be while a room moves.
+        here.room.delay_turns = 20
+        talk.say({"type": "chat.message", "room": "lobby", "id": f"said {turn}"})
+        talk.say({"type": "leave", "room": "lobby", "id": f"left {turn}"})
+        here.room.delay_turns = 0
+        talk.say({"type": "join", "room": "lobby", "id": f"joined {turn}"})
+        talk.say({"type": "chat.message", "room": "lobby", "id": f"more {turn}"})
+        talk.say({"type": "ping", "id": f"ping {turn}"})
+        await turns(40)
+    told = [frame["id"] for frame in talk.frames if "id" in frame]
+    order = ("ping", "said", "left", "joined", "more")
+    assert told == [f"{what} {turn}" for turn in range(2) for what in order]
+
+
 async def test_what_comes_after_the_end_is_not_heard(here: World) -> None:
     talk = Talk(here)
     talk.say({"type": "bye"})

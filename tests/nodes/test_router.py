@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,9 +12,10 @@ from tests.support.hosting import ROOM, World
 from tests.support.virtual_time import clock, turns, until, virtual
 
 from roomful_nodes import router as module
+from roomful_nodes.lane import Lane
 from roomful_nodes.memory_bus import BusSwitch, MemoryBus
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.router import ATTEMPT_S, Lane, Router
+from roomful_nodes.router import ATTEMPT_S, Router
 from roomful_protocol.errors import Code
 from roomful_protocol.frames import NEW
 from roomful_protocol.messages import (
@@ -123,6 +125,50 @@ async def test_while_nobody_owns_the_room_commands_wait() -> None:
         c.give("n2")
         await until(lambda: answers, 1)
         assert isinstance(answers[0], Welcome)
+
+
+@virtual
+async def test_what_follows_over_a_later_lane_overtakes_nothing() -> None:
+    async with cluster() as c:
+        first = c.ways["n1"].lane("ann")
+        await answered(first, Enter(NEW, None))
+        c.give(None)
+        told: list[str] = []
+
+        def ask(lane: Lane, ask: Enter | Say | Exit, name: str) -> None:
+            lane.ask(ask, lambda answer: told.append(f"{name} {type(answer).__name__}"))
+
+        ask(first, say("one"), "say")
+        ask(first, Exit("left"), "leave")
+        # They are asked again ever less often: what comes later is asked sooner.
+        await asyncio.sleep(1)
+        for attach in ("second", "third"):
+            first = first.then(replace(first.sender, attach=attach))
+            ask(first, Enter(NEW, None), "join")
+            ask(first, say(attach), "say")
+            ask(first, Exit("left"), "leave")
+        c.give("n2")
+        await until(lambda: len(told) == 8, 5)
+        again = ["join Welcome", "say Accepted", "leave Accepted"]
+        assert told == ["say Accepted", "leave Accepted", *again, *again]
+        assert c.world.said() == ["one", "second", "third"]
+        assert first.idle
+
+
+@virtual
+async def test_a_later_lane_waits_no_longer_than_the_one_before() -> None:
+    async with cluster() as c:
+        c.give(None)
+        first = c.ways["n1"].lane("ann")
+        answers: list[Answer] = []
+        first.ask(Exit("left"), answers.append)
+        later = first.then(replace(first.sender, attach="later"))
+        later.ask(Enter(NEW, None), answers.append)
+        await until(lambda: answers, DEADLINE_S + 1)
+        c.give("n2")
+        await until(lambda: len(answers) == 2, 1)
+        assert isinstance(answers[0], Denied)
+        assert isinstance(answers[1], Welcome)
 
 
 @virtual

@@ -3,9 +3,11 @@ answers as an actor would."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from tests.support.sockets import entry
 
+from roomful_nodes.lane import Answered, Lane
 from roomful_protocol.blocks import EVERYONE, Audience, Block, Member, Page
 from roomful_protocol.codecs.stored import pack_block, pack_page
 from roomful_protocol.messages import (
@@ -99,8 +101,16 @@ class ScriptedRoom:
 
     # -- what it answers ---------------------------------------------------------------------------
 
-    def lane(self, room: str, sender: Sender) -> "ScriptedLane":
-        return ScriptedLane(self, sender)
+    def lane(self, room: str, sender: Sender) -> Lane:
+        return Lane(room, sender, self._send)
+
+    def _send(self, lane: Lane, ask: Ask, n: int, answered: Answered) -> None:
+        """Answer each question `delay_turns` turns of the loop after it was decided."""
+        if self.silent:
+            self.asked.append((lane.sender, ask))
+            return
+        settle = partial(lane.settle, n, answered)
+        _after(self.delay_turns, settle, self.answer(lane.sender, ask))
 
     async def request(self, room: str, sender: Sender, ask: Ask) -> Answer:
         await asyncio.sleep(0)
@@ -143,20 +153,6 @@ class ScriptedRoom:
         users = tuple(target.value for target in say.to)
         self.commit(Audience(users=users, skip=skip) if users or skip else EVERYONE)
         return Accepted(self.head, delivered=1 if users else None)
-
-
-class ScriptedLane:
-    """Answers each question `delay_turns` turns of the loop after it was decided."""
-
-    def __init__(self, room: ScriptedRoom, sender: Sender) -> None:
-        self._room, self._sender = room, sender
-
-    def ask(self, ask: Ask, answered: Callable[[Answer], None]) -> None:
-        room = self._room
-        if room.silent:
-            room.asked.append((self._sender, ask))
-            return
-        _after(room.delay_turns, answered, room.answer(self._sender, ask))
 
 
 def _after(turns: int, answered: Callable[[Answer], None], answer: Answer) -> None:
