@@ -86,6 +86,9 @@ class Membership:
         self._feed = hub.feed(room)
         self._catching_up: asyncio.Task[None] | None = None
         self._joined = False
+        # Joins without an answer yet, and who wants to know what it is.
+        self._entering = 0
+        self._curious: list[Callable[[bool], None]] = []
         self._attached = True
         self._reaffirming = False
 
@@ -93,9 +96,18 @@ class Membership:
 
     def enter(self, join: Join, *, resumed: bool) -> None:
         """Join, or join again from another place: then `joined` and what follows are told anew."""
+        self._entering += 1
         self.lane.ask(Enter(join.since, join.epoch, resumed), partial(self._entered, join.id))
 
+    def once_decided(self, go_on: Callable[[bool], None]) -> None:
+        """Tell `go_on` whether the room has let the session in, as soon as it has said."""
+        if self._joined or not self._entering:
+            go_on(self._joined)
+        else:
+            self._curious.append(go_on)
+
     def _entered(self, id: ClientId | None, answer: Answer) -> None:
+        self._entering -= 1
         match answer:
             case Welcome():
                 self._joined = True
@@ -109,6 +121,9 @@ class Membership:
                     self._refused(self)
             case _:
                 raise TypeError(f"not an answer to a join: {answer!r}")
+        curious, self._curious = self._curious, []
+        for go_on in curious:
+            self.once_decided(go_on)
 
     def _welcome(self, id: ClientId | None, welcome: Welcome) -> None:
         """First `joined`, then what was missed, then what happens, without a hole."""

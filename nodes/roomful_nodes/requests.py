@@ -64,7 +64,7 @@ class Requests:
         if room is not None:
             membership = self.rooms.get(room)
             if membership is None:
-                raise Refused(Code.NOT_JOINED, f"Join {room} first.")
+                raise _not_joined(room)
             return membership
         if len(self.rooms) == 1:
             return next(iter(self.rooms.values()))
@@ -171,9 +171,21 @@ class Requests:
     # -- looking -----------------------------------------------------------------------------------
 
     def look(self, frame: History | Members, size: int) -> None:
-        """Answer from what the room knows. Raises Refused."""
+        """Answer from what the room knows. Raises Refused.
+
+        That is not for whom it does not let in: so the answer to the join is waited for.
+        """
         membership = self._membership(frame.room)
         self._credit.owe(size)
+        membership.once_decided(partial(self._look, frame, membership, size))
+
+    def _look(
+        self, frame: History | Members, membership: Membership, size: int, joined: bool
+    ) -> None:
+        if not joined:
+            self._credit.settle(size)
+            self._outbox.send(frames.error(_not_joined(membership.room), frame.id, membership.room))
+            return
         match frame:
             case History():
                 reading = self._read(frame, membership, size)
@@ -210,6 +222,10 @@ class Requests:
                 self._outbox.send(frames.error(refused(answer), id, room))
             case _:
                 raise TypeError(f"not an answer to a listing: {answer!r}")
+
+
+def _not_joined(room: RoomName) -> Refused:
+    return Refused(Code.NOT_JOINED, f"Join {room} first.")
 
 
 def _nowhere(_: Close) -> None:

@@ -312,6 +312,28 @@ async def test_a_room_that_nobody_answered_for_can_be_left(here: World) -> None:
     assert talk.frames[-1]["error"]["code"] == "not_joined"
 
 
+@pytest.mark.parametrize("code", [Code.FORBIDDEN, Code.UNAVAILABLE])
+async def test_who_is_not_let_in_learns_nothing_of_the_room(here: World, code: Code) -> None:
+    here.room.say("a secret")
+    talk = Talk(here)
+    here.room.delay_turns = 5
+    here.room.denials = [Denied(code.slug, "Not you.")]
+    talk.say({"type": "join", "room": "lobby", "id": 1})
+    here.room.delay_turns = 0
+    talk.say({"type": "history", "room": "lobby", "id": 2})
+    talk.say({"type": "members", "room": "lobby", "id": 3})
+    await turns(20)
+    talk.say({"type": "history", "room": "lobby", "id": 4})
+    await turns(20)
+    told = [(frame["id"], frame["error"]["code"]) for frame in talk.frames[1:]]
+    assert told == [(1, code.slug), *((id, "not_joined") for id in (2, 3, 4))]
+    talk.say({"type": "join", "room": "lobby", "id": 5})
+    talk.say({"type": "members", "room": "lobby", "id": 6})
+    talk.say({"type": "history", "room": "lobby", "id": 7})
+    await until(lambda: talk.frames[-1].get("id") == 7)
+    assert [frame["type"] for frame in talk.frames[-3:]] == ["joined", "members", "history"]
+
+
 async def test_a_room_that_is_left_and_joined_again_says_so_in_this_order(here: World) -> None:
     talk = Talk(here)
     talk.say({"type": "join", "room": "lobby"})
