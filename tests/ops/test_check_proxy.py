@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
+import uvloop
+from structlog.testing import capture_logs
 from tests.support.cluster import until
 
 from roomful.check.proxy import CHUNK, HOST, IN_FLIGHT, Direction, FaultProxy
@@ -247,3 +249,25 @@ async def test_leaving_ends_all_connections(server: Shouter) -> None:
     with pytest.raises(ConnectionResetError):
         await asyncio.wait_for(reader.read(1), 5)
     writer.close()
+
+
+def test_writing_to_a_side_that_is_closed_already_is_no_bug() -> None:
+    """uvloop raises what asyncio passes over."""
+
+    async def closed_while_delayed() -> None:
+        shouter = Shouter()
+        async with await asyncio.start_server(shouter.serve, HOST, 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            async with FaultProxy(HOST, port) as proxy:
+                _, writer = await asyncio.open_connection(HOST, proxy.port)
+                proxy.delay(0.05, "down")
+                writer.write(b"hello")
+                await until(lambda: shouter.heard, "the server hears")
+                connection = next(iter(proxy._open))
+                connection._sides[0].transport.abort()
+                await until(lambda: not proxy.connections, "the connection ends")
+                writer.close()
+
+    with capture_logs() as logs, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(closed_while_delayed())
+    assert logs == []

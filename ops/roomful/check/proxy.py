@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self
 
+from roomful_nodes.outbox import GONE
 from roomful_rooms.tasks import Tasks
 
 HOST: Final = "127.0.0.1"
@@ -171,7 +172,7 @@ class _Connection:
             for side in self._sides:
                 side.close()
                 await side.wait_closed()
-        except* OSError:
+        except* GONE:
             # The server refuses, or one side has reset: so does the proxy to the other.
             self._drop(reset=True)
 
@@ -195,7 +196,7 @@ class _Connection:
     async def _carry(
         self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """One direction of a connection. Raises OSError if a side has reset."""
+        """One direction of a connection. Raises one of `GONE` if a side has reset or is closed."""
         loop, way = asyncio.get_running_loop(), self._faults.way(direction)
         under_way: asyncio.Queue[tuple[float, bytes | OSError]] = asyncio.Queue(IN_FLIGHT)
 
@@ -224,7 +225,7 @@ class _Connection:
                     break
                 await self._write(direction, writer, chunk)
             await taking
-        with suppress(OSError):
+        with suppress(*GONE):
             writer.write_eof()
 
     def _greeted(self, chunk: bytes) -> None:
