@@ -154,7 +154,8 @@ class Sessions:
     def _expire(self, session: Session) -> None:
         session.grace = None
         session.leave_parked("timeout")
-        if session.line is None:
+        # One that another node has is none of ours any more.
+        if session.line is None and self._by_id.get(session.id) is session:
             log.info("session.expired", session=session.id, user=session.user)
             self._remove(session)
 
