@@ -64,6 +64,8 @@ def verdict(result: Result, folder: Path | None, again: Sequence[str], *, as_jso
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(_counted(result.verdict))
     console.print(_outages(result))
+    if result.untried:
+        console.print(f"There was no time for: {', '.join(result.untried)}.")
     _conclude(console, result.verdict)
     if folder is not None:
         console.print(f"The evidence is in {folder}", soft_wrap=True)
@@ -101,9 +103,10 @@ def _outages(result: Result) -> Table:
     table.add_column("trouble")
     for column in ("times", "lasted at most", "longest wait for an ack"):
         table.add_column(column, justify="right")
-    for kind, waited in sorted(result.verdict.outages.items()):
+    outages = result.verdict.outages
+    for kind in sorted({one.kind for one in result.troubles}):
         lasted = [t.until - t.since for t in result.troubles if t.kind == kind]
-        table.add_row(kind, str(len(lasted)), f"{max(lasted):.1f} s", _wait(waited))
+        table.add_row(kind, str(len(lasted)), f"{max(lasted):.1f} s", _wait(outages.get(kind)))
     table.add_row("all of it", str(len(result.troubles)), "", _wait(result.verdict.worst))
     return table
 
@@ -122,6 +125,7 @@ def _as_json(result: Result, again: Sequence[str]) -> dict[str, Any]:
         "worst": None if found.worst is None else asdict(found.worst),
         "outages": {kind: asdict(wait) for kind, wait in found.outages.items()},
         "troubles": [asdict(one) for one in result.troubles],
+        "untried": list(result.untried),
         "again": list(again),
     }
 

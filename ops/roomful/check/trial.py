@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from roomful.check import crowd as crowds
-from roomful.check import nodelogs
+from roomful.check import faults, nodelogs
 from roomful.check.cluster import Cluster, Shape
 from roomful.check.crowd import OWN_ROOMS, Crowd, Scale
 from roomful.check.evidence import Bounds, Violation
@@ -19,6 +19,7 @@ from roomful.check.roomlog import RoomLog
 from roomful.check.scribe import Reader, Scribe
 from roomful.check.verdict import Verdict, judge
 from roomful.check.visitor import Where
+from roomful.failure import Failure
 from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_log import NatsLog
 from roomful_protocol.subjects import Subjects
@@ -63,12 +64,14 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it. `histories` and `logs` are the evidence."""
+    """What came of it. `histories` and `logs` are the evidence; `untried` are the troubles of nodes
+    that were wanted, and for which there was no time."""
 
     verdict: Verdict
     histories: Sequence[History]
     logs: Sequence[RoomLog]
     troubles: Sequence[Trouble]
+    untried: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -118,7 +121,7 @@ class Trial:
             scribe = await running.enter_async_context(self._scribe(cluster))
             copying = tasks.start(scribe.run(), "scribe")
             crowd = self._crowd(Where(cluster.urls), tasks)
-            faults = Faults(
+            making = Faults(
                 cluster,
                 self._design.seed,
                 self._design.faults,
@@ -126,8 +129,8 @@ class Trial:
                 self._now,
                 self._progress.tell,
             )
-            self._progress.faults = faults
-            await self._talk(crowd, faults.run(self._design.seconds))
+            self._progress.faults = making
+            await self._talk(crowd, making.run(self._design.seconds))
             await self._settle(crowd)
             copying.cancel()
             histories = await self._end(crowd, cluster.urls[0])
@@ -137,12 +140,12 @@ class Trial:
             self._progress.enter("stopping the nodes")
             await asyncio.gather(*(node.drain() for node in cluster.nodes if node.wanted))
             self._complain("nodes", [end for node in cluster.nodes for end in node.ends])
-            self._complain("recovery", faults.complaints)
+            self._complain("recovery", making.complaints)
         expected = nodelogs.DEATHS if "broker" in self._design.faults else frozenset()
         for file in sorted(self._folder.glob("**/*.log")):
             if "broker" not in file.parts:
                 self._complaints += nodelogs.complaints(file, expected)
-        return self._result(histories, scribe.logs, faults.troubles, ended_at)
+        return self._result(histories, scribe.logs, making.troubles, ended_at)
 
     @asynccontextmanager
     async def _scribe(self, cluster: Cluster) -> AsyncIterator[Scribe]:
@@ -166,7 +169,7 @@ class Trial:
             for room in self._rooms:
                 await reader.members(room, self._now())
             crowd = self._crowd(where, tasks)
-            await self._talk(crowd, asyncio.sleep(self._design.seconds))
+            await self._talk(crowd, self._let_in(crowd))
             await self._settle(crowd)
             histories = await self._end(crowd, where.urls[0])
             logs = [await reader.log(room, crowd.targeted) for room in self._rooms]
@@ -174,12 +177,21 @@ class Trial:
         finally:
             await tasks.close()
 
+    async def _let_in(self, crowd: Crowd) -> None:
+        """Let them talk. Raises Failure if none of them is wanted: nothing can be judged then."""
+        deadline = self._now() + self._design.seconds
+        while (left_s := deadline - self._now()) > 0:
+            await asyncio.sleep(min(left_s, LOOK_S))
+            ends = [one.state.over for one in crowd.present]
+            if all(ends):
+                raise Failure(f"Clients are not let in: {ends[0]} Try another --client-token.")
+
     # -- what both have in common ------------------------------------------------------------------
 
     def _crowd(self, where: Where, tasks: Tasks) -> Crowd:
-        faults = self._design.faults.intersection(crowds.FAULTS)
+        suffered = self._design.faults.intersection(crowds.FAULTS)
         crowd = Crowd(
-            self._design.seed, self._design.scale, where, self._rooms, faults, tasks, self._now
+            self._design.seed, self._design.scale, where, self._rooms, suffered, tasks, self._now
         )
         self._progress.crowd = crowd
         return crowd
@@ -234,4 +246,6 @@ class Trial:
         grace_s = self._design.scale.grace_s
         bounds = Bounds(grace_s, max(1.0, MARGIN * grace_s), self._design.gone_s, ended_at)
         verdict = judge(histories, logs, bounds, troubles, self._complaints)
-        return Result(verdict, histories, logs, troubles)
+        wanted = self._design.faults.intersection(faults.FAULTS)
+        untried = tuple(sorted(wanted - {one.kind for one in troubles}))
+        return Result(verdict, histories, logs, troubles, untried)
