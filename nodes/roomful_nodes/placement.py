@@ -71,7 +71,7 @@ class Placement:
             self._wake.clear()
             try:
                 await self._place()
-            except (Conflict, Unavailable):
+            except Unavailable:
                 await asyncio.sleep(RETRY_S)
                 await self._resync()
             else:
@@ -92,17 +92,21 @@ class Placement:
         return self._registration.me.state != UP
 
     async def _place(self) -> None:
-        """Take and give away what is to be, now. Raises Conflict and Unavailable."""
-        if self._registration.held:
-            await self._claim()
-            if gifts := self._gifts():
-                await self._hand_over(gifts)
+        """Take and give away what is to be, now. Raises Unavailable."""
+        await self._claim()
+        if self._registration.held and (gifts := self._gifts()):
+            await self._hand_over(gifts)
 
     async def _claim(self) -> None:
-        claimed = claims(self._view.table, self._me, self._view.nodes, self._takers)
-        if claimed:
-            await self._write(self._view.table.given(claimed, self._me))
-            log.info("partitions.claimed", count=len(claimed))
+        """Take what nobody living owns. Others who follow the same node do so at the same time."""
+        while self._registration.held and (claimed := self._claims()):
+            if await self._wrote(self._view.table.given(claimed, self._me)):
+                log.info("partitions.claimed", count=len(claimed))
+            else:
+                await asyncio.sleep(RETRY_S)
+
+    def _claims(self) -> Sequence[Partition]:
+        return claims(self._view.table, self._me, self._view.nodes, self._takers)
 
     def _gifts(self) -> Sequence[Gift]:
         mine, takers = self._host.costs, self._takers
@@ -163,13 +167,17 @@ class Placement:
             for partition, node in gifts:
                 if partition in ours:
                     table = table.given([partition], node, costs)
-            try:
-                await self._write(table)
-            except Conflict:
-                await self._view.resync(self._directory)
+            await self._wrote(table)
         self._moving.difference_update(partition for partition, _ in gifts)
 
-    async def _write(self, table: Table) -> None:
+    async def _wrote(self, table: Table) -> bool:
+        """Write it down; False if somebody else was first: then theirs is known. Raises
+        Unavailable."""
         packed = table.packed()
-        revision = await self._directory.put(TABLE, packed, self._view.revision(TABLE))
+        try:
+            revision = await self._directory.put(TABLE, packed, self._view.revision(TABLE))
+        except Conflict:
+            await self._view.resync(self._directory)
+            return False
         self._view.hear(Item(TABLE, packed, revision))
+        return True

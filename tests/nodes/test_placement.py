@@ -12,8 +12,9 @@ from tests.support.virtual_time import clock, until, virtual
 from roomful_nodes.calm import CALM_S
 from roomful_nodes.cluster import Cluster
 from roomful_nodes.placement import AT_ONCE, ROUND
-from roomful_nodes.view import DRAINING, NodeInfo
+from roomful_nodes.view import DRAINING, TABLE, NodeInfo
 from roomful_protocol.ids import PARTITIONS
+from roomful_rooms.directory import Conflict
 from roomful_rooms.memory_directory import DirectoryStore, MemoryDirectory
 from roomful_rooms.memory_link import Link
 from roomful_rooms.tasks import Tasks
@@ -195,6 +196,35 @@ async def test_while_one_hands_over_it_still_follows_the_dead() -> None:
         await one.cluster.bury("b")
         await until(lambda: three.owned + one.owned + len(one.host.closing) == PARTITIONS, 2)
         assert two.owned == 0
+
+
+class Contended(MemoryDirectory):
+    """Somebody else is always first, for so many times."""
+
+    def __init__(self, store: DirectoryStore, times: int) -> None:
+        super().__init__(store)
+        self.times = times
+
+    async def put(self, key: str, value: bytes, after: int, ttl_s: int | None = None) -> int:
+        if key == TABLE and self.times:
+            self.times -= 1
+            raise Conflict(key)
+        return await super().put(key, value, after, ttl_s)
+
+
+@virtual
+async def test_who_was_not_the_first_to_follow_the_dead_does_not_wait_for_slow_rooms() -> None:
+    world = World()
+    async with world.node("a") as one, world.node("b") as two:
+        await until(lambda: two.owned > 100)
+        await asyncio.sleep(30)
+        one.host.slow = dict.fromkeys(range(PARTITIONS), 9.0)
+        async with world.node("c"):
+            await until(lambda: one.host.closing)
+            kept = one.owned + len(one.host.closing)
+            one.cluster._placement._directory = Contended(world.store, times=3)
+            await one.cluster.bury("b")
+            await until(lambda: one.owned + len(one.host.closing) > kept + 20, within_s=1)
 
 
 @virtual
