@@ -17,7 +17,7 @@ from tests.simulation.histories import simulate
 from tests.simulation.timeline import Loop, Timeline
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = "0:20"
+DEFAULT = "0:60"
 
 
 def seeds() -> range:
