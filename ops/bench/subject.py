@@ -55,6 +55,17 @@ class Bench:
             yield server
 
     @contextmanager
+    def pair(self, id: str) -> Iterator[tuple[Server, Server, Server]]:
+        """Two nodes, the first of them of the name `id`, and the broker they share."""
+        with self.broker() as broker:
+            flags = ("--nats", f"nats://127.0.0.1:{broker.port}")
+            with (
+                self.node(None, *flags, "--node-id", id) as named,
+                self.node(None, *flags) as other,
+            ):
+                yield named, other, broker
+
+    @contextmanager
     def ceiling(self, mode: Mode) -> Iterator[Server]:
         """A fan-out server in C: `/ws` one room, `/r/N` room N, `/echo` only to the sender."""
         if self.tools is None:

@@ -236,16 +236,22 @@ async def test_a_client_that_never_reads_its_answers_is_given_up(
     assert talk.frames[-1]["data"]["code"] == "too_slow"
 
 
+def bookworm(here: World) -> Talk:
+    """A client that asks for more of a long past than its socket holds, and does not read it."""
+    for _ in range(200):
+        here.room.say("x" * 4000)
+    talk = Talk(here)
+    talk.say({"type": "join", "room": "lobby"})
+    talk.transport.stuck = True
+    for number in range(50):
+        talk.say({"type": "history", "id": number, "limit": 100})
+    return talk
+
+
 @virtual
 async def test_history_is_told_no_faster_than_it_is_read() -> None:
     async with world() as here:
-        for _ in range(200):
-            here.room.say("x" * 4000)
-        talk = Talk(here)
-        talk.say({"type": "join", "room": "lobby"})
-        talk.transport.stuck = True
-        for number in range(50):
-            talk.say({"type": "history", "id": number, "limit": 100})
+        talk = bookworm(here)
         await asyncio.sleep(1)
         assert 0 < talk.transport.waiting < LOW + VISIBLE_BYTES
         while not any(frame.get("id") == 49 for frame in talk.frames):
@@ -260,13 +266,7 @@ async def test_history_is_told_no_faster_than_it_is_read() -> None:
 @virtual
 async def test_who_asks_for_history_and_never_reads_it_is_given_up() -> None:
     async with world() as here:
-        for _ in range(200):
-            here.room.say("x" * 4000)
-        talk = Talk(here)
-        talk.say({"type": "join", "room": "lobby"})
-        talk.transport.stuck = True
-        for number in range(50):
-            talk.say({"type": "history", "id": number, "limit": 100})
+        talk = bookworm(here)
         await until(lambda: talk.ended, within_s=PATIENCE_S + 5)
         assert talk.frames[-1]["data"]["code"] == "too_slow"
         asked = len(here.room.asked)

@@ -22,13 +22,8 @@ LEAVES: Final = "leaves"
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    with bench.broker() as broker:
-        flags = ("--nats", f"nats://127.0.0.1:{broker.port}")
-        with (
-            bench.node(None, *flags, "--node-id", LEAVES) as leaves,
-            bench.node(None, *flags) as stays,
-        ):
-            moments, window = uvloop.run(_sent_away(leaves, [leaves, stays, broker]))
+    with bench.pair(LEAVES) as (leaves, stays, broker):
+        moments, window = uvloop.run(_sent_away(leaves, [leaves, stays, broker]))
     seconds = moments[-1] - moments[0]
     most = max(sum(start <= at < start + 1 for at in moments) for start in moments)
     details = {"seconds": seconds, "most_in_a_second": most}

@@ -22,13 +22,8 @@ LEAVES: Final = "leaves"
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    with bench.broker() as broker:
-        flags = ("--nats", f"nats://127.0.0.1:{broker.port}")
-        with (
-            bench.node(None, *flags, "--node-id", LEAVES) as leaves,
-            bench.node(None, *flags) as stays,
-        ):
-            slowest, took, window = uvloop.run(_moved([leaves, stays, broker], stays.port))
+    with bench.pair(LEAVES) as (leaves, stays, broker):
+        slowest, took, window = uvloop.run(_moved([leaves, stays, broker], stays.port))
     p50, p99 = (us / 1000 for us in percentiles_us(slowest))
     details = {"worst_ms": max(slowest) * 1000, "rooms": len(slowest), "all_moved_s": took}
     bound = {"bound": BOUND_MS}
