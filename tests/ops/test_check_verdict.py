@@ -302,6 +302,19 @@ def test_an_answer_to_an_earlier_join_is_not_listened_to(story: Story) -> None:
     assert story.broken() == []
 
 
+def test_a_join_that_was_left_before_its_answer_gets_none(story: Story) -> None:
+    back = joined(3, "a1", "b1", since=3, at=6)
+    story.bob += [Joining(ROOM, 3, 5), Leaving(ROOM, 5), Joining(ROOM, 3, 5)]
+    assert story.broken() == ["answered"]
+    story.bob += [Left(ROOM, True, 6), back]
+    assert story.broken() == []
+    story.says("k2")
+    story.bob.pop()
+    assert story.broken() == ["whole"], "it is listened to"
+    story.bob += [story.hears(4), Joining(ROOM, 4, 7)]
+    assert story.broken() == ["answered"], "a leave voids no later join"
+
+
 def test_history_is_read_whole(story: Story) -> None:
     told = tuple(enumerate(story.log, 1))
     story.bob.append(Read(ROOM, None, 0, told, False, 6))

@@ -84,10 +84,12 @@ def order(evidence: Evidence) -> Iterator[Violation]:
                         ear.lost()
                 case Joining(room) if room in evidence.logs:
                     ears.setdefault(room, _Ear(evidence, history, room)).asks()
-                case Leaving(room) | Left(room, False) if room in ears:
+                case Leaving(room) if room in ears:
                     ears[room].leaves()
+                case Left(room, asked) if room in ears:
+                    ears[room].left(asked=asked)
                 case Refused(str(room), join=True) if room in ears:
-                    ears[room].due -= 1
+                    ears[room].answered()
                 case Joined(room) if room in ears:
                     yield from ears[room].joined(event, session)
                 case Heard(room) if room in ears:
@@ -106,7 +108,8 @@ class _Ear:
     """How far one client has heard one room, by the rules of protocol/README.md, section 6.
 
     `last` is None while it is not known: after `last:N`, until the first event. `due`: joins that
-    wait for an answer. `wanted`: no leave was asked for since the last of them; its own answer may
+    wait for an answer; of these, `void` ones were asked before a leave, after whose answer they get
+    none any more. `wanted`: no leave was asked for since the last of them; its own answer may
     come after the one to a join. `holed`: the numbers told of a hole, which a join is to fill.
     """
 
@@ -116,6 +119,7 @@ class _Ear:
     last: int | None = 0
     listening: bool = False
     due: int = 0
+    void: int = 0
     wanted: bool = False
     holed: bool = False
     joined_at: int = 0
@@ -126,13 +130,24 @@ class _Ear:
 
     def leaves(self) -> None:
         self.listening = self.holed = self.wanted = False
+        self.void = self.due
+
+    def left(self, *, asked: bool) -> None:
+        if asked:
+            self.due, self.void = self.due - self.void, 0
+        else:
+            self.listening = self.holed = self.wanted = False
 
     def lost(self) -> None:
         self.listening = self.holed = False
-        self.due = 0
+        self.due = self.void = 0
+
+    def answered(self) -> None:
+        """The oldest join was: answers keep their order."""
+        self.due, self.void = self.due - 1, max(0, self.void - 1)
 
     def joined(self, joined: Joined, session: SessionId) -> Iterator[Violation]:
-        self.due -= 1
+        self.answered()
         if self.due or not self.wanted:
             return
         self.listening, self.joined_at = True, joined.seq
