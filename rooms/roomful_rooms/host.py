@@ -10,7 +10,6 @@ from math import inf
 
 import structlog
 
-from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.ids import NodeId, Partition, RoomName, partition_of
 from roomful_protocol.messages import MOVED, Command, Live
 from roomful_rooms.actor import Limits, RoomActor
@@ -20,20 +19,15 @@ from roomful_rooms.draft import Answered
 from roomful_rooms.epochs import Epochs
 from roomful_rooms.journal import Fenced, Journal, Wrote
 from roomful_rooms.kinds import Kinds
-from roomful_rooms.log import Archive, Log, Record, Unavailable
+from roomful_rooms.log import Archive, Log, Unavailable
 from roomful_rooms.presence import Life
 from roomful_rooms.sweep import Sweep
 from roomful_rooms.tasks import Tasks
+from roomful_rooms.waking import Waking
 
 RESTART_S = (0.05, 5.0)
 """A room that keeps failing is started again after this, doubling up to that, in seconds; one that
 has not failed for twice that long has a clean slate."""
-WAKING = 16
-"""Partitions whose rooms are woken at the same time."""
-SEARCHING = 2
-"""Partitions searched for rooms at the same time: rooms in which somebody waits come first."""
-AGAIN_S = 0.5
-"""Pause before what could not be woken is tried again."""
 TEND_S = 1.0
 BEACON_S = 5.0
 """Rooms used within so many seconds announce their head once a second."""
@@ -75,7 +69,7 @@ class RoomHost:
         self._actors: dict[RoomName, RoomActor] = {}
         self._failures: dict[RoomName, tuple[float, float]] = {}
         self._until, self._suspended, self._closed = inf, False, False
-        self._waking, self._searching = asyncio.Semaphore(WAKING), asyncio.Semaphore(SEARCHING)
+        self._waking = Waking(log, tasks, term=self._terms.get, start=self._running)
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -89,6 +83,9 @@ class RoomHost:
             answered(MOVED)
         else:
             actor.receive(command, answered)
+
+    def _running(self, room: RoomName) -> RoomActor | None:
+        return self._actors.get(room) or self._start(room)
 
     def _start(self, room: RoomName) -> RoomActor | None:
         term = self._terms.get(partition_of(room))
@@ -124,8 +121,7 @@ class RoomHost:
             )
         # One that did not even open is being roused: by whoever took its partition, or crashed.
         if actor.members and actor.opening.done():
-            waking = self._rouse([actor.name], actor.partition, actor.journal.term)
-            self._tasks.start(waking, f"rouse {actor.name}")
+            self._waking.rouse(actor.name, actor.partition, actor.journal.term)
 
     def _back_off(self, room: RoomName) -> float:
         """Seconds until `room` may be started again."""
@@ -166,42 +162,7 @@ class RoomHost:
             if partition not in self._terms:
                 self._terms[partition] = term
                 self._costs.expect(partition, costs.get(partition, 1.0))
-                self._tasks.start(self._wake(partition, term), f"wake {partition}")
-
-    async def _wake(self, partition: Partition, term: int) -> None:
-        """Members may have gone with their node: only a running room notices and says so."""
-        async with self._searching:
-            records = await self._newest(partition, term)
-        occupied = [record.room for record in records if _occupied(record)]
-        await self._rouse(occupied, partition, term)
-
-    async def _rouse(self, rooms: list[RoomName], partition: Partition, term: int) -> None:
-        """Start `rooms`, again and again where they fail, for as long as they are ours."""
-        while True:
-            async with self._waking:
-                rooms = [room for room in rooms if not await self._runs(room, partition, term)]
-            if not rooms:
-                return
-            await asyncio.sleep(AGAIN_S)
-
-    async def _runs(self, room: RoomName, partition: Partition, term: int) -> bool:
-        """Start a room if need be: whether it runs, or need not."""
-        if self._terms.get(partition) != term:
-            return True
-        actor = self._actors.get(room) or self._start(room)
-        if actor is None:
-            return False
-        await asyncio.wait([actor.opening])
-        return not actor.stopping
-
-    async def _newest(self, partition: Partition, term: int) -> list[Record]:
-        """The partition's rooms, asked for until the broker answers or the lease is gone."""
-        while self._terms.get(partition) == term:
-            try:
-                return await self._log.rooms(partition)
-            except Unavailable:
-                await asyncio.sleep(AGAIN_S)
-        return []
+                self._waking.search(partition, term)
 
     async def release(self, partition: Partition) -> None:
         """Stop serving a partition in good order: its rooms finish, and leave a snapshot."""
@@ -289,12 +250,3 @@ class RoomHost:
         for actor in list(self._actors.values()):
             if actor.opening.done() and now - actor.last_used < BEACON_S:
                 self._live(actor.name, Live(b"", head=actor.journal.recent.head))
-
-
-def _occupied(record: Record) -> bool:
-    try:
-        return unpack_block(record.data).count > 0
-    except ValueError:
-        # Its own start will say what is wrong with it, to whoever asks for it.
-        log_.exception("room.unreadable", room=record.room)
-        return False

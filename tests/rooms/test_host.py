@@ -10,8 +10,9 @@ from roomful_protocol.blocks import Block
 from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.ids import partition_of
 from roomful_protocol.messages import Accepted, Moved
-from roomful_rooms.host import AGAIN_S, RESTART_S
+from roomful_rooms.host import RESTART_S
 from roomful_rooms.room import ChatRoom, Context
+from roomful_rooms.waking import AGAIN_S
 
 
 async def left_behind(w: World, *rooms: str) -> None:
