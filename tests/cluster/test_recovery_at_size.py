@@ -104,8 +104,8 @@ async def test_ten_thousand_joins_at_once(start_node: StartNode) -> None:
     node = await start_node("--limit-connects-per-s", "1000")
     query = "?" + "&".join(f"room=crowd-{number}" for number in range(100))
 
-    async def join() -> None:
-        async def one() -> None:
+    async def join() -> int:
+        async def one() -> int:
             client = await RawClient.open(node.url, query)
             joined: set[str] = set()
             while len(joined) < 100:
@@ -113,9 +113,10 @@ async def test_ten_thousand_joins_at_once(start_node: StartNode) -> None:
                 if frame["type"] == "joined":
                     joined.add(frame["room"])
             await client.close()
+            return len(joined)
 
         async with asyncio.TaskGroup() as crowd:
-            for _ in range(100):
-                crowd.create_task(one())
+            joining = [crowd.create_task(one()) for _ in range(100)]
+        return sum(one.result() for one in joining)
 
-    await undisturbed(node.url, join())
+    assert await undisturbed(node.url, join()) == 10_000

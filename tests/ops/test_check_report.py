@@ -50,6 +50,6 @@ def test_what_is_broken_is_told_with_its_evidence(
     report.keep(found, tmp_path)
     report.verdict(found, tmp_path, AGAIN, as_json=False)
     told = capsys.readouterr().out
-    assert "1 violations:\n  answered: lobby: what ann said as k2 was never answered.\n" in told
+    assert "1 violation:\n  answered: lobby: what ann said as k2 was never answered.\n" in told
     assert f"The evidence is in {tmp_path}\n" in told
     assert "chat.message" in (tmp_path / "rooms" / "lobby.txt").read_text()

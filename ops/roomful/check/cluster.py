@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +74,8 @@ class Cluster:
         broker = urlsplit(self.broker.url)
         proxy = FaultProxy(broker.hostname or "", broker.port or 0)
         await self._open.enter_async_context(proxy)
-        node = Serving(len(self.nodes) + 1, _free_port(), self._folder, proxy)
+        port = self._open.enter_context(_reserved_port())
+        node = Serving(len(self.nodes) + 1, port, self._folder, proxy)
         self._open.push_async_callback(node.close)
         self.nodes.append(node)
         await self.start(node)
@@ -105,7 +107,12 @@ class Cluster:
         os.kill(self.broker.pid, number)
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A port that is a node's for as long as this is entered, also while no process listens there:
+    no connection of anybody else is given its number."""
+    with socket.socket() as held:
+        # As nodes do when they listen: so both may be bound, one of them listening.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])

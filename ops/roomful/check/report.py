@@ -76,7 +76,8 @@ def _conclude(console: Console, found: Verdict) -> None:
     if found.good:
         console.print("No violation: every promise was kept.", style="bold green")
         return
-    console.print(f"{len(found.violations)} violations:", style="bold red")
+    count = len(found.violations)
+    console.print(f"{count} violation{'s' if count > 1 else ''}:", style="bold red")
     told = Counter[str]()
     for violation in found.violations:
         told[violation.rule] += 1
