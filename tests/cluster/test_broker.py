@@ -54,7 +54,7 @@ async def test_commands_wait_for_the_broker_but_not_for_ever(
     # Whoever comes meanwhile is let in, and waits as well.
     bob = await connect(node, room="lobby", user="bob")
     denied = await ann.where(type="error", id=message["id"])
-    assert 1.4 < asyncio.get_running_loop().time() - sent < 4.0
+    assert 1.4 < asyncio.get_running_loop().time() - sent < 8.0
     assert (denied["error"]["code"], denied["error"]["retry"]) == ("unavailable", True)
     assert (await bob.next("error"))["error"]["code"] == "unavailable"
     frail_server.start()

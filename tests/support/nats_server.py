@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.support.cluster import free_port
 from tests.support.orphans import die_with_parent
 
 from roomful_protocol.subjects import Subjects
@@ -69,7 +70,7 @@ class NatsServer:
         self._folder = folder
         self._jetstream = jetstream
         self._sync, self._more = sync, access + more
-        self._port = -1
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -97,11 +98,10 @@ class NatsServer:
         self._process = subprocess.Popen(command, preexec_fn=die_with_parent)
         ports = self._folder / f"nats-server_{self.pid}.ports"
         deadline = time.monotonic() + START_S
-        while not (url := _url_in(ports)):
+        while not _listens(ports):
             assert self._process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.005)
-        self._port = int(url.rpartition(":")[2])
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -146,12 +146,12 @@ def _stopped(thread: Path) -> bool:
     return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def _url_in(ports: Path) -> str | None:
+def _listens(ports: Path) -> bool:
+    """Whether the server has written down that it does."""
     try:
-        found: list[str] = json.loads(ports.read_text())["nats"]
+        return bool(json.loads(ports.read_text())["nats"])
     except (FileNotFoundError, ValueError):
-        return None
-    return found[0]
+        return False
 
 
 def _running(folder: Path) -> Iterator[NatsServer]:
