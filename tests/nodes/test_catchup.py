@@ -150,6 +150,7 @@ async def test_who_waits_for_a_busy_owner_asks_every_second_at_least() -> None:
     async with world() as here:
         ann = await _refused_for_long(here)
         await until(lambda: ann.seqs[-1:] == [300], within_s=1.1)
+        check_chain(ann.frames, 0)
 
 
 async def _refused_for_long(here: World) -> Client:

@@ -258,6 +258,7 @@ async def test_a_join_before_the_feed_is_established_loses_nothing(here: World) 
     # The answer is here at once; this is announced before anybody listens.
     here.room.say("between")
     await until(lambda: ann.seqs == [1])
+    assert (ann.types(), ann.joined["seq"]) == (["joined", "chat.message"], 0)
 
 
 async def test_joining_again_starts_over_from_where_the_client_says(here: World) -> None:

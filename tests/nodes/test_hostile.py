@@ -335,6 +335,7 @@ async def test_a_socket_that_is_half_open_is_given_up(opened: Opened) -> None:
             await opened(node, "?room=lobby&user=eve")
             closed = node.node.metrics.closed.labels("heartbeat")
             await until(lambda: closed._value.get() == 1, "given up")
+            assert len(node.gateway) == 1, "the bystander is still there"
 
         await undisturbed(node.url, freeze())
 

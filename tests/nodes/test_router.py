@@ -243,6 +243,7 @@ async def test_who_waits_for_an_owner_asks_as_soon_as_there_is_one() -> None:
         c.give("n1")
         c.ways["n1"].router.look()
         await until(lambda: answers, 0.02)
+        assert isinstance(answers[0], Welcome)
 
 
 @virtual
