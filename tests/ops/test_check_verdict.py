@@ -473,6 +473,18 @@ def test_who_stays_has_not_left(story: Story) -> None:
     assert story.broken() == ["grace"], "that does no harm"
 
 
+def test_who_leaves_before_its_join_is_answered_may_leave(story: Story) -> None:
+    story.bob += [Leaving(ROOM, 39), Left(ROOM, True, 39), Joining(ROOM, 3, 39)]
+    for entry in (went("b1", count=1), came("b1", count=2), went("b1", count=1)):
+        story.log.append(entry)
+        story.ann.append(story.hears(len(story.log)))
+    answer = joined(5, "a1", "b1", since=3, at=41)
+    story.bob += [Leaving(ROOM, 39.5), answer, Left(ROOM, True, 42)]
+    assert story.broken() == []
+    story.bob[-3:] = [answer, story.hears(4), story.hears(5), story.hears(6)]
+    assert story.broken() == ["grace", "present"], "it did not leave the second time"
+
+
 @pytest.mark.parametrize(("heard_at", "noticed"), [(19, True), (21, False)])
 def test_what_was_told_before_a_trouble_is_not_excused_by_it(
     story: Story, heard_at: float, noticed: bool

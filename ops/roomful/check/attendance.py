@@ -18,7 +18,9 @@ from roomful.check.history import (
     Listed,
     Lost,
     Opened,
+    Refused,
 )  # fmt: skip
+from roomful.check.joins import Joins
 from roomful_protocol.ids import NodeId, RoomName, SessionId
 
 
@@ -86,6 +88,12 @@ class _Stay:
     def excuse(self, at: float) -> None:
         self.excused_at = min(self.excused_at, at)
 
+    def lose(self, at: float, *, parted: bool) -> None:
+        """The connection was lost."""
+        self.lost_at = at if self.lost_at is None else self.lost_at
+        if parted:
+            self.excuse(at)
+
     def holds(self, seq: int, evidence: Evidence, room: RoomName) -> bool:
         """Whether nobody may be told at `seq` that it has left."""
         inside = self.after < seq and (self.until is None or seq <= self.until)
@@ -116,47 +124,82 @@ def _stays(evidence: Evidence) -> dict[tuple[RoomName, SessionId], list[_Stay]]:
 
 
 def _stays_in(evidence: Evidence, history: History, room: RoomName) -> list[_Stay]:
-    long_s = evidence.bounds.grace_s - evidence.bounds.margin_s
-    stays: list[_Stay] = []
-    # The newest stay of each session that this client has had; it has one session at a time.
-    newest: dict[SessionId, _Stay] = {}
-    session, node = "", ""
+    visits = _Visits(evidence, history.client)
     for event in history.events:
         match event:
-            case Opened(node, session, at=at):
-                if session in newest:
-                    newest[session].nodes.append((node, at))
-            case Joined(joined_room, seq=seq, at=at) if joined_room == room:
-                before = newest.get(session)
-                if before is not None:
-                    _end(evidence, before, at, long_s)
-                    before.until = seq
-                stay = newest[session] = _Stay(history.client, session, seq, at)
-                stay.nodes.append((node, at))
-                stays.append(stay)
-            case Lost(at, parted=parted) if session in newest:
-                stay = newest[session]
-                stay.lost_at = at if stay.lost_at is None else stay.lost_at
-                if parted:
-                    stay.excuse(at)
-            case Leaving(left_room, at) if left_room == room and session in newest:
-                newest[session].excuse(at)
+            case Opened() | Lost():
+                visits.connection(event)
+            case Joining(at_room) | Joined(at_room) | Leaving(at_room) | Left(at_room):
+                if at_room == room:
+                    visits.take(event)
+            case Refused(at_room, join=True) if at_room == room:
+                visits.joins.answer()
             case _:
                 pass
-    for stay in newest.values():
-        _end(evidence, stay, evidence.bounds.ended_at, long_s)
-    return stays
+    for stay in visits.newest.values():
+        visits.end(stay, evidence.bounds.ended_at)
+    return visits.stays
 
 
-def _end(evidence: Evidence, stay: _Stay, at: float, long_s: float) -> None:
-    """It lasted until `at`: was the client away for long, or its node in trouble for long?"""
-    if stay.lost_at is not None and at - stay.lost_at >= long_s:
-        stay.excuse(stay.lost_at)
-    for trouble in evidence.troubles:
-        since, until = max(trouble.since, stay.began), min(trouble.until, at)
-        on_it = trouble.node is None or any(node == trouble.node for node, _ in stay.nodes)
-        if trouble.harms and on_it and until - since >= long_s:
-            stay.excuse(since)
+@dataclass(slots=True)
+class _Visits:
+    """One client's comings to a room and goings from it. `newest`: the last stay of each session
+    that it has had; it has one session at a time."""
+
+    evidence: Evidence
+    client: str
+    stays: list[_Stay] = field(default_factory=list)
+    newest: dict[SessionId, _Stay] = field(default_factory=dict)
+    joins: Joins = field(default_factory=Joins)
+    session: SessionId = ""
+    node: NodeId = ""
+    left_at: float = inf
+
+    def connection(self, event: Opened | Lost) -> None:
+        if isinstance(event, Opened):
+            self.session, self.node = event.session, event.node
+            if self.session in self.newest:
+                self.newest[self.session].nodes.append((self.node, event.at))
+            return
+        self.joins.lose()
+        if self.session in self.newest:
+            self.newest[self.session].lose(event.at, parted=event.parted)
+
+    def take(self, event: Joining | Joined | Leaving | Left) -> None:
+        match event:
+            case Joining():
+                self.joins.ask()
+            case Joined(seq=seq, at=at):
+                self._begin(seq, at)
+            case Leaving(at=at):
+                self.joins.leave()
+                self.left_at = at
+                if self.session in self.newest:
+                    self.newest[self.session].excuse(at)
+            case Left(asked=asked):
+                self.joins.left(asked=asked)
+
+    def _begin(self, seq: int, at: float) -> None:
+        if (before := self.newest.get(self.session)) is not None:
+            self.end(before, at)
+            before.until = seq
+        stay = self.newest[self.session] = _Stay(self.client, self.session, seq, at)
+        stay.nodes.append((self.node, at))
+        self.stays.append(stay)
+        if not self.joins.answer():
+            # A leave is on its way already.
+            stay.excuse(self.left_at)
+
+    def end(self, stay: _Stay, at: float) -> None:
+        """It lasted until `at`: was the client away for long, or its node in trouble for long?"""
+        long_s = self.evidence.bounds.grace_s - self.evidence.bounds.margin_s
+        if stay.lost_at is not None and at - stay.lost_at >= long_s:
+            stay.excuse(stay.lost_at)
+        for trouble in self.evidence.troubles:
+            since, until = max(trouble.since, stay.began), min(trouble.until, at)
+            on_it = trouble.node is None or any(node == trouble.node for node, _ in stay.nodes)
+            if trouble.harms and on_it and until - since >= long_s:
+                stay.excuse(since)
 
 
 def connected(evidence: Evidence) -> Iterator[Violation]:

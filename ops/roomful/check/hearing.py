@@ -1,7 +1,7 @@
 """Rules of what is heard: one order for all, everything once, and no hole without a word."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roomful.check.content import Content
 from roomful.check.evidence import Evidence, Violation
@@ -19,6 +19,7 @@ from roomful.check.history import (
     Read,
     Refused,
 )  # fmt: skip
+from roomful.check.joins import Joins
 from roomful_protocol.ids import RoomName, SessionId
 
 
@@ -89,7 +90,7 @@ def order(evidence: Evidence) -> Iterator[Violation]:
                 case Left(room, asked) if room in ears:
                     ears[room].left(asked=asked)
                 case Refused(str(room), join=True) if room in ears:
-                    ears[room].answered()
+                    ears[room].joins.answer()
                 case Joined(room) if room in ears:
                     yield from ears[room].joined(event, session)
                 case Heard(room) if room in ears:
@@ -107,10 +108,8 @@ def order(evidence: Evidence) -> Iterator[Violation]:
 class _Ear:
     """How far one client has heard one room, by the rules of protocol/README.md, section 6.
 
-    `last` is None while it is not known: after `last:N`, until the first event. `due`: joins that
-    wait for an answer; of these, `void` ones were asked before a leave, after whose answer they get
-    none any more. `wanted`: no leave was asked for since the last of them; its own answer may
-    come after the one to a join. `holed`: the numbers told of a hole, which a join is to fill.
+    `last` is None while it is not known: after `last:N`, until the first event. `holed`: the
+    numbers told of a hole, which a join is to fill.
     """
 
     evidence: Evidence
@@ -118,37 +117,30 @@ class _Ear:
     room: RoomName
     last: int | None = 0
     listening: bool = False
-    due: int = 0
-    void: int = 0
-    wanted: bool = False
+    joins: Joins = field(default_factory=Joins)
     holed: bool = False
     joined_at: int = 0
 
     def asks(self) -> None:
-        self.due, self.wanted = self.due + 1, True
+        self.joins.ask()
         self.listening = self.holed = False
 
     def leaves(self) -> None:
-        self.listening = self.holed = self.wanted = False
-        self.void = self.due
+        self.joins.leave()
+        self.listening = self.holed = False
 
     def left(self, *, asked: bool) -> None:
-        if asked:
-            self.due, self.void = self.due - self.void, 0
-        else:
-            self.listening = self.holed = self.wanted = False
+        self.joins.left(asked=asked)
+        if not asked:
+            self.listening = self.holed = False
 
     def lost(self) -> None:
+        self.joins.lose()
         self.listening = self.holed = False
-        self.due = self.void = 0
-
-    def answered(self) -> None:
-        """The oldest join was: answers keep their order."""
-        self.due, self.void = self.due - 1, max(0, self.void - 1)
 
     def joined(self, joined: Joined, session: SessionId) -> Iterator[Violation]:
-        self.answered()
-        if self.due or not self.wanted:
+        self.joins.answer()
+        if self.joins.due or not self.joins.wanted:
             return
         self.listening, self.joined_at = True, joined.seq
         if joined.epoch != self.evidence.logs[self.room].epoch:
@@ -200,7 +192,7 @@ class _Ear:
 
     def finish(self, session: SessionId) -> Iterator[Violation]:
         """When all is quiet, whoever is there has heard everything."""
-        if self.due and self.wanted:
+        if self.joins.due and self.joins.wanted:
             yield self._is("answered", "asked to join, and was never answered")
         if not (self.listening or self.holed):
             return

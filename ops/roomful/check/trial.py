@@ -14,11 +14,11 @@ from roomful.check.cluster import Cluster, Shape
 from roomful.check.crowd import OWN_ROOMS, Crowd, Scale
 from roomful.check.evidence import Bounds, Violation
 from roomful.check.faults import Faults
-from roomful.check.history import History, Trouble
+from roomful.check.history import History, Joined, Trouble
 from roomful.check.roomlog import RoomLog
 from roomful.check.scribe import Reader, Scribe
 from roomful.check.verdict import Verdict, judge
-from roomful.check.visitor import Where
+from roomful.check.visitor import Visitor, Where
 from roomful.failure import Failure
 from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_log import NatsLog
@@ -209,11 +209,22 @@ class Trial:
         await asyncio.sleep(self._design.gone_s)
 
     async def _until_settled(self, crowd: Crowd) -> None:
+        await self._until(lambda: all(one.settled for one in crowd.present))
+
+    async def _until_heard(self, crowd: Crowd, auditor: Visitor) -> None:
+        """Until everybody has heard of the auditor's coming, which is the end of each log."""
+        heads = {one.room: one.seq for one in auditor.recorder.events if isinstance(one, Joined)}
+
+        def heard() -> bool:
+            places = [item for one in crowd.present for item in one.state.places.items()]
+            return all((place.position or 0) >= heads.get(room, 0) for room, place in places)
+
+        await self._until(heard)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
         # What does not come in time is missing in the histories, which says so better.
         deadline = self._now() + SETTLE_S
-        while self._now() < deadline:
-            if all(one.settled for one in crowd.present):
-                break
+        while self._now() < deadline and not true():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(LOOK_S)
 
     async def _end(self, crowd: Crowd, url: str) -> list[History]:
@@ -223,6 +234,7 @@ class Trial:
         for room in self._rooms:
             auditor.join(room, 0)
         await self._until_settled(crowd)
+        await self._until_heard(crowd, auditor)
         for visitor in crowd.present:
             for room in visitor.state.places:
                 visitor.ask({"type": "members", "room": room})
