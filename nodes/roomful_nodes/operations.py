@@ -13,7 +13,8 @@ from roomful_protocol.messages import Answer, Ask
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """One node as the cluster sees it; `state` is ready, draining or drained, `left_s` the seconds
-    until it is drained, as it thinks."""
+    until it is drained, as it thinks. `cost` is what its rooms give it to do, by which partitions
+    are placed."""
 
     id: NodeId
     address: str
@@ -22,6 +23,7 @@ class NodeView:
     rooms: int
     sessions: int
     connections: int
+    cost: float
     left_s: float | None
     version: str
     started_ms: int

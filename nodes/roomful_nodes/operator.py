@@ -57,6 +57,7 @@ class Operator:
                 rooms=node.rooms,
                 sessions=node.sessions,
                 connections=node.connections,
+                cost=round(node.cost, 1),
                 left_s=node.left_s,
                 version=node.version,
                 started_ms=node.started_ms,

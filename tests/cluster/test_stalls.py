@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -118,13 +119,18 @@ async def test_a_room_that_crashes_on_each_start_is_backed_off_alone(
     ann = await connect(nodes[0], room="lobby", user="ann")
     await ann.next("joined")
     bob = await connect(nodes[1], user="bob")
+    started = time.monotonic()
     await bob.send({"type": "join", "room": "broken", "id": "in"})
     for number in range(20):
         assert (await ann.say("lobby", f"{number}"))["type"] == "ack"
     assert (await bob.where(id="in"))["error"]["code"] == "unavailable"
-    crashes = [line for node in nodes for line in _logged(node, "room.crashed")]
-    # 0.05 s, doubling: seven starts fit into six seconds, and four are waited for.
-    assert 2 <= len(crashes) <= 8
-    pauses = [line["retry_s"] for line in crashes]
-    assert pauses == sorted(pauses)
-    assert {line["room"] for line in crashes} == {"broken"}
+    took = time.monotonic() - started
+    crashes = [_logged(node, "room.crashed") for node in nodes]
+    assert sum(map(len, crashes)) >= 2
+    # Its partition may have moved meanwhile, and each node backs off for itself.
+    for lines in crashes:
+        pauses = [line["retry_s"] for line in lines]
+        assert pauses == sorted(pauses)
+        assert sum(pauses[:-1]) <= took
+        assert pauses == [min(0.05 * 2**n, 5.0) for n in range(len(pauses))]
+        assert {line["room"] for line in lines} <= {"broken"}

@@ -31,7 +31,9 @@ from roomful_protocol.messages import (
 )
 from roomful_rooms.log import Unavailable
 
-NODE = NodeView("n1", "127.0.0.1:8000", "ready", 256, 2, 3, 3, None, "0.1.0", 1_700_000_000_000)
+NODE = NodeView(
+    "n1", "127.0.0.1:8000", "ready", 256, 2, 3, 3, 256.3, None, "0.1.0", 1_700_000_000_000
+)
 LOBBY = RoomView("lobby", 7, "n1", 58, 2, 1_700_000_000_001)
 CHAT = RoomView("chat-1", 9, None, 1, 0, 1_700_000_000_002)
 
