@@ -9,7 +9,7 @@ from tests.support.wire import Wire
 T = TypeVar("T")
 
 PAUSE_S = 0.03
-NOTICED_S = 2.0
+NOTICED_S = 6.0
 """Far more than it ever takes; a machine that is busy with other things is slow, too."""
 
 
