@@ -112,16 +112,19 @@ class RoomHost:
         if isinstance(reason, asyncio.CancelledError):
             return
         wait = self._back_off(actor.name)
-        if isinstance(reason, Fenced):
-            log_.warning("room.fenced", room=actor.name, term=actor.journal.term)
-        else:
-            bug = None if isinstance(reason, Unavailable) else reason
-            log_.error(
-                "room.crashed", room=actor.name, retry_s=wait, reason=str(reason), exc_info=bug
-            )
+        self._tell_end(actor, reason, wait)
         # One that did not even open is being roused: by whoever took its partition, or crashed.
         if actor.members and actor.opening.done():
             self._waking.rouse(actor.name, actor.partition, actor.journal.term)
+
+    def _tell_end(self, actor: RoomActor, reason: BaseException, retry_s: float) -> None:
+        room, said = actor.name, str(reason)
+        if isinstance(reason, Fenced):
+            log_.warning("room.fenced", room=room, term=actor.journal.term)
+        elif isinstance(reason, Unavailable):
+            log_.warning("room.unavailable", room=room, retry_s=retry_s, reason=said)
+        else:
+            log_.error("room.crashed", room=room, retry_s=retry_s, reason=said, exc_info=reason)
 
     def _back_off(self, room: RoomName) -> float:
         """Seconds until `room` may be started again."""

@@ -87,6 +87,20 @@ async def test_a_room_that_cannot_be_read_is_tried_ever_less_often_and_others_ar
 
 
 @virtual
+async def test_a_room_that_the_broker_does_not_give_is_no_crash() -> None:
+    async with world() as w:
+        await left_behind(w, "lobby")
+        node = w.node(term=2)
+        node.link.cut()
+        with capture_logs() as logs:
+            assert isinstance(await Person(w, node, "bob").who().answered(), Moved)
+        told = [(entry["event"], entry["log_level"]) for entry in logs]
+        assert ("room.unavailable", "warning") in told
+        assert not [event for event, level in told if level == "error"]
+        node.link.mend()
+
+
+@virtual
 async def test_a_room_that_has_not_failed_for_a_while_has_a_clean_slate() -> None:
     async with world() as w:
         node = w.node()

@@ -18,8 +18,8 @@ from roomful_rooms import journal, recent
 TALK_S: Final = 10.0
 PATIENCE_S: Final = 40.0
 """After so long without faults, whatever is still open will stay so."""
-_EXPECTED: Final = frozenset({"room.handler_failed", "room.crashed"})
-"""Errors that nodes may log: of handlers that fail on purpose, and of a broker that is away."""
+_EXPECTED: Final = "room.handler_failed"
+"""The error that nodes may log: of handlers that fail on purpose."""
 
 
 _SMALL: Final = (
@@ -82,8 +82,7 @@ def _complaints() -> Iterator[list[str]]:
     found: list[str] = []
 
     def note(_: object, method: str, event: Any) -> NoReturn:
-        bug = event["event"] == "room.crashed" and event.get("exc_info") is not None
-        if bug or event["event"] not in _EXPECTED:
+        if event["event"] != _EXPECTED:
             found.append(f"{method} {event}")
         raise structlog.DropEvent
 
