@@ -38,9 +38,9 @@ MAY_IMPORT = {
     "jwt": r"roomful_nodes\.auth",
     "pydantic": r"roomful\.(config|flags|sources)",
     "pydantic_settings": r"roomful\.(config|flags|sources)",
-    "typer": r"roomful\.(cli|drain|flags|look|tables|tail|check\.command)",
-    "rich": r"roomful\.(tables|check\.report)",
-    "uvloop": r"roomful\.(cli|check\.command)",
+    "typer": r"roomful\.(cli|drain|flags|look|tables|tail|(bench|check)\.command)",
+    "rich": r"roomful\.(tables|(bench|check)\.report)",
+    "uvloop": r"roomful\.(cli|check\.command|bench\.scenarios\.\w+)",
 }
 """Libraries, and the modules that alone know them."""
 

@@ -1,6 +1,6 @@
 """What a power failure costs: how many acknowledged messages nats-server forgets, by its settings.
 
-    cd ops && sudo python -m bench.power_loss [--repeats 3] [--seconds 4]
+    sudo python ops/bench/power_loss.py [--repeats 3] [--seconds 4]
 
 Each server has its store on an ext4 of its own, on a loop device. While 64 appends are under way
 the file systems are shut down without flushing (as a machine that loses power drops what is only in

@@ -16,6 +16,7 @@ import uvloop
 
 from roomful import look, tables
 from roomful.apps import load_app
+from roomful.bench.command import bench
 from roomful.check.command import check
 from roomful.drain import drain
 from roomful.failure import Failure
@@ -75,6 +76,7 @@ look.add_commands(app)
 app.command()(drain)
 app.command()(tail)
 app.command()(check)
+app.command()(bench)
 
 
 def main() -> None:

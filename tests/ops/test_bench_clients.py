@@ -7,8 +7,8 @@ import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
-from bench.closed_loop import ClosedLoop, percentiles_us
-from bench.wire import Broken, Socket, answered, split
+from roomful.bench.closed_loop import ClosedLoop, percentiles_us
+from roomful.bench.wire import Broken, Socket, answered, split
 
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 100_000)
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import Server, Unstarted, free_port
-from bench.scenarios import ack, catchup, drain, failover, handoff, recovery, rooms, storm
-from bench.subject import Bench
+from roomful.bench.processes import Server, Unstarted, free_port
+from roomful.bench.scenarios import ack, catchup, drain, failover, handoff, recovery, rooms, storm
+from roomful.bench.subject import Bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for module, name, value in (
         (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
-        (rooms, "SECONDS", 0.2), (rooms, "ROOMS", (1, 5)),
+        (rooms, "ROOMS", (1, 5)),
         (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
         (handoff, "ROOMS", 5), (handoff, "WARM_S", 0.2),
         (drain, "CLIENTS", 30), (drain, "WINDOW_S", 0.5),
@@ -22,8 +22,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         (failover, "KILLS", 1), (failover, "IDLE_ROOMS", 20), (failover, "ROOMS_EACH", 10),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr("bench.closed_loop.WARM_S", 0.1)
-    return Bench(tmp_path, None)
+    monkeypatch.setattr("roomful.bench.closed_loop.WARM_S", 0.1)
+    return Bench(tmp_path, None, seconds=0.2)
 
 
 def test_lone_messages_are_timed(bench: Bench) -> None:

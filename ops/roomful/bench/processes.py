@@ -5,13 +5,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
+CORES: Final = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else (0,)
 SERVER_CORE: Final = CORES[0]
 LOAD_CORE: Final = CORES[-1]
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")

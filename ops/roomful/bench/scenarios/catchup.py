@@ -7,12 +7,12 @@ from typing import Final
 
 import uvloop
 
-from bench.closed_loop import ClosedLoop
-from bench.measure import Reading
-from bench.processes import Server, Window
-from bench.subject import Bench
-from bench.talk import Json, asking, is_message, joined, message
-from bench.wire import Heard, Socket, answered, client_frame
+from roomful.bench.closed_loop import ClosedLoop
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window
+from roomful.bench.subject import Bench
+from roomful.bench.talk import Json, asking, is_message, joined, message
+from roomful.bench.wire import Heard, Socket, answered, client_frame
 
 MISSED: Final = 20_000
 RETURNS: Final = 10

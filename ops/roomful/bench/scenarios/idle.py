@@ -4,10 +4,10 @@ import resource
 from collections.abc import Iterator
 from typing import Final
 
-from bench.measure import Reading
-from bench.processes import Window, rss_kb
-from bench.subject import Bench
-from bench.tools import Load, Tools
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Window, rss_kb
+from roomful.bench.subject import Bench
+from roomful.bench.tools import Load, Tools, Unusable
 
 CONNECTIONS: Final = 5000
 PER_ROOM: Final = 10
@@ -20,8 +20,8 @@ _JOIN: Final = ("--path", "/ws?room=idle-{room}&name={i}", "--expect", '"type":"
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    tools = bench.tools
-    assert tools is not None
+    if (tools := bench.tools) is None:
+        raise Unusable("It needs the load generator in C: say --tools DIR.")
     _allow_files(CONNECTIONS + 1000)
     ours, window, broker_kb = _node(bench, tools)
     with bench.ceiling("tick") as server, Window(server.pids) as bare_window:

@@ -7,11 +7,11 @@ from typing import Final
 
 import uvloop
 
-from bench.measure import Reading
-from bench.processes import Server, Window
-from bench.speaker import api
-from bench.subject import Bench
-from bench.wire import Socket
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window
+from roomful.bench.speaker import api
+from roomful.bench.subject import Bench
+from roomful.bench.wire import Socket
 
 CLIENTS: Final = 1000
 WINDOW_S: Final = 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from bench.processes import Server
+from roomful.bench.processes import Server
 
 LOAD_S: Final = 120
 """No load runs longer."""

@@ -13,12 +13,12 @@ from urllib.parse import urlencode
 
 import uvloop
 
-from bench.closed_loop import percentiles_us
-from bench.measure import Reading
-from bench.processes import Server, Window, rss_kb
-from bench.subject import Bench
-from bench.talk import closed, is_ack, joined, message
-from bench.wire import Broken, Socket, answered
+from roomful.bench.closed_loop import percentiles_us
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window, rss_kb
+from roomful.bench.subject import Bench
+from roomful.bench.talk import closed, is_ack, joined, message
+from roomful.bench.wire import Broken, Socket, answered
 
 CLIENTS: Final = 2_000
 ROOMS: Final = 100
@@ -102,9 +102,8 @@ async def _storm(stays: Server, dies: Server) -> tuple[float, list[float], int]:
     started = time.perf_counter()
     times: list[float] = []
     beside = asyncio.create_task(_beside(bystander, times))
-    async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as storm:
-        for client in clients:
-            storm.create_task(client.come_back(stays.port))
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*(client.come_back(stays.port) for client in clients))
     took = time.perf_counter() - started
     beside.cancel()
     await asyncio.wait([beside])

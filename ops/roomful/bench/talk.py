@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.closed_loop import ClosedLoop
-from bench.subject import PAYLOAD
-from bench.wire import Broken, Heard, Socket, answered, client_frame
+from roomful.bench.closed_loop import ClosedLoop
+from roomful.bench.subject import PAYLOAD
+from roomful.bench.wire import Broken, Heard, Socket, answered, client_frame
 
 Json = dict[str, Any]
 

@@ -5,12 +5,12 @@ from typing import Final
 
 import uvloop
 
-from bench.broker import Appender
-from bench.closed_loop import ClosedLoop, percentiles_us
-from bench.measure import Reading
-from bench.processes import Window
-from bench.subject import PAYLOAD, Bench
-from bench.talk import asking, echoing, joined
+from roomful.bench.broker import Appender
+from roomful.bench.closed_loop import ClosedLoop, percentiles_us
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Window
+from roomful.bench.subject import PAYLOAD, Bench
+from roomful.bench.talk import asking, echoing, joined
 
 WARM: Final = 500
 SAMPLES: Final = 5000

@@ -7,12 +7,12 @@ from typing import Final
 
 import uvloop
 
-from bench.closed_loop import percentiles_us
-from bench.measure import Reading
-from bench.processes import Server, Window
-from bench.speaker import Speaker, api
-from bench.subject import Bench
-from bench.talk import closed
+from roomful.bench.closed_loop import percentiles_us
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window
+from roomful.bench.speaker import Speaker, api
+from roomful.bench.subject import Bench
+from roomful.bench.talk import closed
 
 ROOMS: Final = 50
 WARM_S: Final = 0.5

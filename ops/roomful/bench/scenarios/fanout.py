@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from bench.measure import Reading
-from bench.subject import Bench
-from bench.tools import Load, Mode, Tools
+from roomful.bench.measure import Reading
+from roomful.bench.subject import Bench
+from roomful.bench.tools import Load, Mode, Tools, Unusable
 
 SIZE: Final = 100
 MEMBERS: Final = (100, 1000)
@@ -21,8 +21,8 @@ _JOIN: Final = (
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    tools = bench.tools
-    assert tools is not None
+    if (tools := bench.tools) is None:
+        raise Unusable("It needs the load generator in C: say --tools DIR.")
     for members in MEMBERS:
         yield _flood(bench, tools, members)
     for members in MEMBERS:

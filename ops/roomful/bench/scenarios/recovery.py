@@ -7,12 +7,12 @@ from typing import Final
 
 import uvloop
 
-from bench.measure import Reading
-from bench.processes import Server, Window, rss_kb
-from bench.scenarios.catchup import MISSED, filled
-from bench.subject import Bench
-from bench.talk import Json, closed
-from bench.wire import Socket, answered
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window, rss_kb
+from roomful.bench.scenarios.catchup import MISSED, filled
+from roomful.bench.subject import Bench
+from roomful.bench.talk import Json, closed
+from roomful.bench.wire import Socket, answered
 
 CLIENTS: Final = 500
 WITHIN_S: Final = 150.0

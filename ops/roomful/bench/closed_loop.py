@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import quantiles
 from typing import Final
 
-from bench.processes import Window
+from roomful.bench.processes import Window
 
 WARM_S: Final = 0.5
 WITHIN_S: Final = 60.0

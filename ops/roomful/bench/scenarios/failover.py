@@ -11,12 +11,12 @@ from typing import Final
 
 import uvloop
 
-from bench.measure import Reading
-from bench.processes import Server, Window
-from bench.speaker import Speaker, api
-from bench.subject import Bench
-from bench.talk import closed, joined
-from bench.wire import Socket, answered
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window
+from roomful.bench.speaker import Speaker, api
+from roomful.bench.subject import Bench
+from roomful.bench.talk import closed, joined
+from roomful.bench.wire import Socket, answered
 
 KILLS: Final = 20
 ROOMS: Final = 20

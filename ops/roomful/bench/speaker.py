@@ -6,8 +6,8 @@ import json
 import time
 from typing import Any, Final, Self
 
-from bench.talk import is_ack, joined, message
-from bench.wire import Socket, answered
+from roomful.bench.talk import is_ack, joined, message
+from roomful.bench.wire import Socket, answered
 
 THINK_S: Final = 0.02
 """Pause between an ack and the next message."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.processes import Server, Unstarted, binary, free_port
-from bench.tools import Mode, Tools
+from roomful.bench.processes import Server, Unstarted, binary, free_port
+from roomful.bench.tools import Mode, Tools
 
 NODE: Final = (sys.executable, "-m", "roomful", "serve")
 BROKER: Final = "nats-server"
@@ -32,10 +32,14 @@ jetstream {{ store_dir: "{folder}", sync_interval: 100ms }}
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Starts what is measured, each in a fresh folder below `folder`."""
+    """Starts what is measured, each in a fresh folder below `folder`.
+
+    `seconds`: how long a rate is measured.
+    """
 
     folder: Path
     tools: Tools | None
+    seconds: float = 3.0
 
     def fresh(self) -> Path:
         """An empty folder, for a node to leave its data in."""

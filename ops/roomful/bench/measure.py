@@ -3,17 +3,20 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, Self
 
 NOISY: Final = 0.15
 """A reading during which others took more than this part of a core is repeated, if it may be."""
+SATURATED: Final = 0.9
+"""A server that used less than this part of its core may have been waiting for the load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One measurement. `ceilings`: what the same machine did a moment before without Roomful, by
     the name of what did it. `foreign`: cores that other processes took meanwhile. `details`: what
-    else was seen, for the JSON. `stalled`: for a moment nothing at all went on."""
+    else was seen. `stalled`: for a moment nothing at all went on. `busy`: the part of its core that
+    the server used, where it was given all that it can take; else None."""
 
     figure: str
     unit: str
@@ -22,6 +25,7 @@ class Reading:
     foreign: float = 0.0
     details: Mapping[str, float] = field(default_factory=dict)
     stalled: bool = False
+    busy: float | None = None
 
     @property
     def noisy(self) -> bool:
@@ -39,7 +43,8 @@ class Ceiling:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """The repeats of one measurement. `value`, `details`: medians. `spread`: (max - min) / median.
-    `foreign`: the most that other processes took during one of the repeats, in cores."""
+    `foreign`: the most that other processes took during one of the repeats, in cores. `busy`: the
+    median of the readings'."""
 
     figure: str
     unit: str
@@ -49,9 +54,22 @@ class Figure:
     foreign: float
     ceilings: Mapping[str, Ceiling]
     details: Mapping[str, float]
+    busy: float | None = None
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the server was as busy as it can be, or was not meant to be."""
+        return self.busy is None or self.busy >= SATURATED
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def of_json(cls, written: Mapping[str, Any]) -> Self:
+        """What `as_json` made. Raises KeyError or TypeError if it is something else."""
+        ceilings = {name: Ceiling(**each) for name, each in written["ceilings"].items()}
+        samples = tuple(written["samples"])
+        return cls(**{**written, "ceilings": ceilings, "samples": samples})
 
 
 def settled(readings: Iterable[Reading], repeats: int) -> bool:
@@ -93,6 +111,7 @@ def _figure(same: list[Reading]) -> Figure:
         foreign=max(reading.foreign for reading in same),
         ceilings={name: _ceiling(same, name) for name in first.ceilings},
         details={name: median(r.details[name] for r in same) for name in first.details},
+        busy=median(parts) if (parts := [r.busy for r in same if r.busy is not None]) else None,
     )
 
 

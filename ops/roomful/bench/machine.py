@@ -5,16 +5,18 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from bench.processes import CORES, binary
+from roomful.bench.processes import CORES, binary
 
+Machine = Mapping[str, str]
 PACKAGES: Final = ("roomful", "aiohttp", "uvloop", "orjson", "msgpack", "nats-py")
 
 
-def described() -> dict[str, str]:
+def described() -> Machine:
     """Versions, the machine, and how busy it is, by name."""
     load = " ".join(f"{average:.2f}" for average in os.getloadavg())
     return {

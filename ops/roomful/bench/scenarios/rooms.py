@@ -5,15 +5,14 @@ from typing import Final
 
 import uvloop
 
-from bench.broker import Appender
-from bench.closed_loop import ClosedLoop
-from bench.measure import Reading
-from bench.processes import Window
-from bench.subject import PAYLOAD, Bench
-from bench.talk import asking, closed, echoing, joined
+from roomful.bench.broker import Appender
+from roomful.bench.closed_loop import ClosedLoop
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Window
+from roomful.bench.subject import PAYLOAD, Bench
+from roomful.bench.talk import asking, closed, echoing, joined
 
 IN_FLIGHT: Final = 100
-SECONDS: Final = 3.0
 ROOMS: Final = (1, 200)
 
 Rate = tuple[float, Window]
@@ -26,13 +25,15 @@ def once(bench: Bench) -> Iterator[Reading]:
 
 def _read(bench: Bench, rooms: int) -> Reading:
     with bench.node() as node:
-        ours, window = uvloop.run(_node(node.port, rooms, node.pids))
+        ours, window = uvloop.run(_node(node.port, rooms, node.pids, bench.seconds))
     ceilings: dict[str, Rate] = {}
     if bench.tools is not None:
         with bench.ceiling("direct") as server:
-            ceilings["C echo"] = uvloop.run(_echo(server.port, rooms, server.pids))
+            ceilings["C echo"] = uvloop.run(_echo(server.port, rooms, server.pids, bench.seconds))
     with bench.broker() as broker:
-        ceilings["JetStream appends"] = uvloop.run(_appends(broker.port, rooms, broker.pids))
+        ceilings["JetStream appends"] = uvloop.run(
+            _appends(broker.port, rooms, broker.pids, bench.seconds)
+        )
     return Reading(
         "one hot room" if rooms == 1 else f"{rooms} rooms",
         "messages/s",
@@ -46,21 +47,21 @@ def _read(bench: Bench, rooms: int) -> Reading:
     )
 
 
-async def _node(port: int, rooms: int, servers: list[int]) -> Rate:
+async def _node(port: int, rooms: int, servers: list[int], seconds: float) -> Rate:
     sockets = [(await joined(port, f"room-{i}", f"ann-{i}"))[0] for i in range(rooms)]
     loop = ClosedLoop(IN_FLIGHT)
     asking(loop, sockets)
-    rate = await loop.rate(SECONDS, servers)
+    rate = await loop.rate(seconds, servers)
     await closed(sockets)
     return rate
 
 
-async def _echo(port: int, sockets: int, servers: list[int]) -> Rate:
+async def _echo(port: int, sockets: int, servers: list[int], seconds: float) -> Rate:
     async with echoing(port, IN_FLIGHT, sockets) as loop:
-        return await loop.rate(SECONDS, servers)
+        return await loop.rate(seconds, servers)
 
 
-async def _appends(port: int, subjects: int, servers: list[int]) -> Rate:
+async def _appends(port: int, subjects: int, servers: list[int], seconds: float) -> Rate:
     loop = ClosedLoop(IN_FLIGHT)
     appender = await Appender.open(port, lambda _: loop.answered())
     turn = 0
@@ -71,6 +72,6 @@ async def _appends(port: int, subjects: int, servers: list[int]) -> Rate:
         appender.append(f"room-{turn}", PAYLOAD)
 
     loop.ask = ask
-    rate = await loop.rate(SECONDS, servers)
+    rate = await loop.rate(seconds, servers)
     await appender.close()
     return rate

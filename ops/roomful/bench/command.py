@@ -1,0 +1,100 @@
+"""`roomful bench`: what it is called with."""
+
+import json as json_of
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from roomful.bench import machine, report
+from roomful.bench.compare import compared
+from roomful.bench.machine import Machine
+from roomful.bench.measure import Figure
+from roomful.bench.scenarios import SCENARIOS
+from roomful.bench.subject import Bench
+from roomful.bench.suite import Suite
+from roomful.bench.tools import Tools, Unusable
+from roomful.failure import Failure
+
+REPEATS: Final = 3
+QUICK_S: Final = 1.0
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SCENARIO]...", help="What to measure; none is everything."),
+]
+Compared = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(metavar="BEFORE AFTER", help="Measure nothing: show two results of --json."),
+]
+
+
+def bench(
+    scenarios: Names = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=20, help="Quiet repeats to make of each.")
+    ] = REPEATS,
+    quick: Annotated[bool, typer.Option(help="One repeat, windows of a second.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    compare: Compared = None,
+    tools: Annotated[
+        Path | None, typer.Option(help="A folder with wsload.c and cfan.c: ceilings in C.")
+    ] = None,
+) -> None:
+    """Measure on this machine how fast a node is, and what it costs."""
+    if listed:
+        return report.print_scenarios(SCENARIOS)
+    if compare is not None:
+        before, after = map(_read, compare)
+        return report.print_comparison(compared(before.figures, after.figures))
+    if sys.platform != "linux":
+        raise Failure("roomful bench reads /proc and pins processes to cores: it needs Linux.")
+    names = _known(scenarios or ())
+    described = machine.described()
+    with tempfile.TemporaryDirectory(prefix="roomful-bench-") as made:
+        folder = Path(made)
+        subject = Bench(folder, _tools(tools, folder), *((QUICK_S,) if quick else ()))
+        wanted = 1 if quick else repeats
+        with report.progress(names, wanted) as told:
+            found, failed = Suite(subject, wanted).run(names, told)
+    _report(described, found, json)
+    if failed:
+        raise Failure(f"Not measured: {', '.join(failed)}.")
+    return None
+
+
+def _known(names: Sequence[str]) -> list[str]:
+    """The scenarios to run, each once. Raises Failure for one that there is not."""
+    for name in names:
+        if name not in SCENARIOS:
+            raise Failure(f"There is no scenario {name}; there are {', '.join(SCENARIOS)}.")
+    return list(dict.fromkeys(names)) or list(SCENARIOS)
+
+
+def _tools(sources: Path | None, folder: Path) -> Tools | None:
+    try:
+        return None if sources is None else Tools.compiled(sources, folder)
+    except Unusable as problem:
+        raise Failure(f"--tools {sources}: {problem}") from None
+
+
+def _read(file: Path) -> report.Result:
+    """A file of --json. Raises Failure if it is none."""
+    try:
+        return report.Result.of_json(json_of.loads(file.read_text()))
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise Failure(f"{file} was not written by roomful bench --json.") from None
+
+
+def _report(described: Machine, found: Sequence[Figure], json: Path | None) -> None:
+    result = report.Result(described, tuple(found))
+    if found:
+        report.print_result(result)
+    if json is not None:
+        json.write_text(json_of.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n")
