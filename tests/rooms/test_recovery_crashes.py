@@ -11,6 +11,7 @@ from tests.support.virtual_time import turns, until, virtual
 
 from roomful_protocol.blocks import Member
 from roomful_protocol.codecs.stored import unpack_page, unpack_snapshot
+from roomful_protocol.ids import partition_of
 from roomful_protocol.messages import Accepted, Denied, Entries, Listing, Moved, Read
 from roomful_rooms import journal as journal_module
 from roomful_rooms import recent as recent_module
@@ -77,7 +78,8 @@ class History:
             self.ask("enter", user)
 
     def next_node(self) -> Node:
-        self.node = self.w.node(Diary, term=len(self.w.nodes) + 1)
+        self.node = self.w.node(Diary, term=None)
+        self.node.own(len(self.w.nodes), [partition_of(ROOM)])
         for person in self.people.values():
             person.at(self.node)
         return self.node

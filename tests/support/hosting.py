@@ -4,8 +4,9 @@
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.support.virtual_time import clock, until
 from roomful_protocol.blocks import Block, Entry, Member
 from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.frames import NEW, ClientId, Since, Target
-from roomful_protocol.ids import PARTITIONS
+from roomful_protocol.ids import PARTITIONS, Partition
 from roomful_protocol.messages import (
     MOVED,
     Accepted,
@@ -44,6 +45,9 @@ from roomful_rooms.room import ChatRoom, Room
 from roomful_rooms.tasks import Tasks
 
 ROOM = "lobby"
+
+unpacked = lru_cache(unpack_block)
+"""A block of the log; decoded once, however often the log is read while something is waited for."""
 
 
 class Asked:
@@ -119,9 +123,9 @@ class Node:
             wrote=lambda block, _seconds: self.blocks.append(block),
         )  # fmt: skip
 
-    def own(self, term: int) -> None:
-        """Hold all partitions under `term`."""
-        self.host.assign(dict.fromkeys(range(PARTITIONS), term))
+    def own(self, term: int, partitions: Iterable[Partition] = range(PARTITIONS)) -> None:
+        """Hold these partitions under `term`."""
+        self.host.assign(dict.fromkeys(partitions, term))
 
     async def crash(self) -> None:
         """Stop in the middle of everything."""
@@ -159,7 +163,7 @@ class World:
     # -- what is in the log ------------------------------------------------------------------------
 
     def blocks(self, room: str = ROOM) -> list[Block]:
-        return [unpack_block(record.data) for record in self.store.records.get(room, ())]
+        return [unpacked(record.data) for record in self.store.records.get(room, ())]
 
     def frames(self, room: str = ROOM) -> list[dict[str, Any]]:
         """All events, as clients see them; checked to be numbered without a hole."""
@@ -177,7 +181,7 @@ class World:
         """The room as its whole log has it, without any snapshot."""
         recovered = Recovered()
         for record in self.store.records.get(room, ()):
-            recovered.apply(unpack_block(record.data), record.position)
+            recovered.apply(unpacked(record.data), record.position)
         return recovered
 
     def entries(self, room: str = ROOM) -> list[Entry]:
