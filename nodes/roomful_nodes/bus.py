@@ -1,14 +1,14 @@
 """Seam: messages between nodes, at most once, in the order of one sender."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from roomful_rooms.log import Following
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """`undelivered`: nobody listened to a message of ours that asked for replies on `subject`."""
 
     subject: str

@@ -6,10 +6,10 @@ is told anything out of order meanwhile. A member is served live from exactly wh
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from roomful_nodes.backoff import BACKOFF_S, Backoff
 from roomful_nodes.chain import Chain
@@ -35,8 +35,7 @@ CHUNK_BYTES: Final = 64 * 1024
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Struct):
     """A member that knows the room up to `at`, which the feed has not heard yet."""
 
     at: int

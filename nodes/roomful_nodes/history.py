@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from roomful_protocol.blocks import Entry, Page
 from roomful_protocol.codecs.stored import unpack_page

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from aiohttp import web
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 
 from roomful_nodes.access import Access
@@ -146,7 +147,7 @@ class _Api:
             "epoch": answer.epoch,
             "seq": answer.seq,
             "count": answer.count,
-            "members": [asdict(member) for member in answer.members],
+            "members": [structs.asdict(member) for member in answer.members],
         })  # fmt: skip
 
     async def events(self, request: web.Request) -> web.Response:

@@ -2,9 +2,10 @@
 
 from asyncio import Future, TimerHandle, get_running_loop
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Final
+
+from msgspec import Struct
 
 from roomful_nodes.nats_wire import NO_RESPONDERS, status
 
@@ -26,8 +27,7 @@ class NobodyThere(NoAnswer):
     """The broker knows of nobody who would answer: a stream without leader, or none at all."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """`answers` collects a series; `stall_s` is how long the next one of it may take."""
 
     future: "Future[list[Answer]]"

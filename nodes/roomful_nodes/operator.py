@@ -1,6 +1,6 @@
 """What an operator sees of the whole cluster, from any node: satisfies `operations.Operations`."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from roomful_nodes.cluster import Cluster
 from roomful_nodes.drain import Drain

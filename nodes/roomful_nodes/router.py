@@ -9,10 +9,10 @@ room move. Nothing here is remembered when it is answered.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from msgspec import Struct
 
 from roomful_nodes.batches import Batches, in_parts
 from roomful_nodes.bus import Bus, Message
@@ -58,8 +58,7 @@ BUSY = Denied(Code.BUSY.slug, "This node waits for too many answers; try again i
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(Struct):
     """A question on its way. `due`: when another attempt is made, None while none is. `asked_of`:
     the owner that was asked last."""
 

@@ -5,14 +5,14 @@ writes, all or nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from roomful_protocol.frames import ClientId
 from roomful_protocol.ids import NodeId, SessionId, UserId
 
 
-@dataclass(frozen=True, slots=True)
-class Audience:
+class Audience(Struct, frozen=True):
     """Who hears an entry: these users and sessions only; or, with neither, all but `skip`."""
 
     users: tuple[UserId, ...] = ()
@@ -32,8 +32,7 @@ class Audience:
 EVERYONE = Audience()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One event: the client's JSON frame, complete with seq and ts, and who hears it."""
 
     seq: int
@@ -41,8 +40,7 @@ class Entry:
     audience: Audience = EVERYONE
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     session: SessionId
     user: UserId
     name: str
@@ -50,22 +48,19 @@ class Member:
     attach: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(Struct, frozen=True):
     """A membership began, or moved to another node or attachment (`moved`: nobody hears of it)."""
 
     member: Member
     moved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Struct, frozen=True):
     session: SessionId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A command that was decided: enough to answer a repeat of it as it was answered.
 
     `n` is the command's number within `attach`, 0 if it had none. `denied` is (code, message) of
@@ -82,8 +77,7 @@ class Done:
     denied: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """What one append writes. `first` is the seq of its first entry, or the next one if none.
 
     (writer, number) names the block: `writer` is one activation of the room, `<node>.<random>`, and
@@ -116,8 +110,7 @@ class Block:
         return self.first + len(self.entries) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """The part of a block that a hub needs: what is left is not even unpacked."""
 
     epoch: str
@@ -130,8 +123,7 @@ class Heard:
         return self.first + len(self.entries) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Entries `first` to `last`, packed, in the archive under `key`.
 
     Two owners may page the same entries, one of them without knowing that it has been replaced, and
@@ -146,8 +138,7 @@ class Page:
         return f"page-{self.first}-{self.last}"
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """All of a room at one record of its log; recovery is this and the records after `position`."""
 
     position: int

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
+
 from roomful_protocol.errors import Close, Refused
 from roomful_protocol.ids import RoomName, SessionId, UserId
 
@@ -16,8 +18,7 @@ ClientId = str | int
 Frame = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(Struct, frozen=True):
     """From where a joining client wants to hear the room.
 
     `after`: everything past that seq. `last`: the newest so many events. Neither: only what is new.
@@ -30,30 +31,26 @@ class Since:
 NEW = Since()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Whom a message is for: every connection of a user, or one session."""
 
     kind: Literal["user", "session"]
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     room: RoomName | None
     id: ClientId | None = None
     since: Since = NEW
     epoch: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Struct, frozen=True):
     room: RoomName | None
     id: ClientId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """A message of the application: `type` has a dot in it."""
 
     type: str
@@ -65,8 +62,7 @@ class Send:
     echo: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """Events of the past: right `before` a seq (none: the newest), or right `after` one."""
 
     room: RoomName | None
@@ -76,25 +72,21 @@ class History:
     limit: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(Struct, frozen=True):
     room: RoomName | None
     id: ClientId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Auth:
+class Auth(Struct, frozen=True):
     token: str
     id: ClientId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     id: ClientId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(Struct, frozen=True):
     id: ClientId | None = None
 
 

@@ -3,8 +3,9 @@
 Command: asked of a room's owner, may be refused.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from roomful_protocol.blocks import EVERYONE, Audience, Entry, Member, Page
 from roomful_protocol.errors import CODES, Code, Refused
@@ -12,8 +13,7 @@ from roomful_protocol.frames import ClientId, Since, Target
 from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """Who asks, and over which gateway.
 
     `attach` names one attachment of the session to one gateway; a session that resumes elsewhere
@@ -30,8 +30,7 @@ class Sender:
 # -- commands: what is asked of a room -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(Struct, frozen=True):
     """Become a member, or attach again; `resumed`: the client says it was one in this session."""
 
     since: Since
@@ -39,13 +38,11 @@ class Enter:
     resumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Struct, frozen=True):
     reason: Literal["left", "timeout", "node_lost"] = "left"
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True):
     """A message of the application, durable or ephemeral."""
 
     type: str
@@ -58,8 +55,7 @@ class Say:
     operator: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """Entries of the past: those after `after`, or the newest before `before`; at most `limit`."""
 
     after: int | None = None
@@ -67,16 +63,14 @@ class Read:
     limit: int = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(Struct, frozen=True):
     """The members, and the head of the room."""
 
 
 Ask = Enter | Exit | Say | Read | Who
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One question to one room.
 
     `n` numbers the session's durable commands to this room 1, 2, 3 ... within its attachment (0:
@@ -95,8 +89,7 @@ class Command:
 # -- answers ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """Carried out. `seq`: the entry's; `delivered`: members reached, where it was targeted."""
 
     seq: int | None = None
@@ -105,8 +98,7 @@ class Accepted:
     delivered: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(Struct, frozen=True):
     """Answer to `Enter`, true at `seq`: the head of the room once the join was in the log.
 
     `listed`: the members, all of them or a sample above the listing limit.
@@ -124,8 +116,7 @@ class Welcome:
     gap: tuple[int, int, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(Struct, frozen=True):
     """Answer to `Read`: entries in order, or (`pages`) where to find them in the archive.
 
     `head` is the last committed seq, `oldest` the first one still retained.
@@ -140,8 +131,7 @@ class Entries:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """Answer to `Who`."""
 
     seq: int
@@ -150,8 +140,7 @@ class Listing:
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(Struct, frozen=True):
     """Not carried out, and why; becomes a client's error frame."""
 
     code: str
@@ -163,8 +152,7 @@ class Denied:
         return cls(refused.code.slug, refused.message, refused.retry_after_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """Not carried out and not refused: this node does not serve the room (now), or not yet this
     number. Ask the owner that the directory names, in a moment."""
 
@@ -183,8 +171,7 @@ def refused(denied: Denied) -> Refused:
 # -- between nodes, outside rooms ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(Struct, frozen=True):
     """On a room's live subject: an ephemeral frame and its audience; or, without, a head beacon."""
 
     frame: bytes
@@ -192,23 +179,20 @@ class Live:
     head: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
+class Direct(Struct, frozen=True):
     """A targeted message outside any room: the client's JSON frame, complete."""
 
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A session goes on over its `connection`, on `node`: whoever has an earlier one lets it go."""
 
     node: NodeId
     connection: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kick:
+class Kick(Struct, frozen=True):
     """Close a session's socket: the table of closes has the slug."""
 
     close: str

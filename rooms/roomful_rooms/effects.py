@@ -1,13 +1,12 @@
 """What a handler wants to happen, collected while it runs and done only if it succeeds."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from roomful_protocol.blocks import EVERYONE, Audience, Entered, Member
 from roomful_protocol.ids import SessionId
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """An event to be heard: by the room or by its `audience`; durable, or ephemeral (no seq).
 
     `sender` is whose it appears to be; None: the room's own.
@@ -20,16 +19,14 @@ class Tell:
     ephemeral: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True):
     """A membership ended; as stored, an `Exited`."""
 
     member: Member
     reason: str
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct):
     """All that one handler has asked for so far. Nobody but its actor sees it.
 
     `before`: the sessions that `changes` are about, as they were in the room.

@@ -7,8 +7,9 @@ more (a UUID, say), for all sessions of the user, so that it survives the loss o
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
@@ -26,8 +27,7 @@ LINKS: Final = 65_536
 _Key = tuple[str, str, ClientId]
 
 
-@dataclass(slots=True)
-class Link:
+class Link(Struct):
     """One session's numbered commands: its attachment, the last number decided, those before it."""
 
     attach: str

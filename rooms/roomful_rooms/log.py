@@ -5,8 +5,9 @@ somebody else has written since. A node that was declared dead finds out here, n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from roomful_protocol.ids import Partition, RoomName
 
@@ -23,8 +24,7 @@ class Unavailable(Exception):
     """The broker did not answer in time; for reads only, an append waits until it knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One block as stored. `position` grows within a room but is not dense; it is never 0."""
 
     room: RoomName

@@ -9,10 +9,11 @@ room's other messages wait for it, up to a time limit.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar
+
+from msgspec import Struct
 
 from roomful_protocol.blocks import EVERYONE, Audience, Member
 from roomful_protocol.errors import Code, Refused
@@ -28,8 +29,7 @@ _H = TypeVar("_H", bound=Handler)
 _MARK: Final = "_roomful_types"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One message to a room. `sender` is a member, or stands for an operator who is none.
 
     `to`, `echo` and `ephemeral` are what the client asked for; `Room.relay` honours them.
@@ -58,8 +58,7 @@ def on(*types: str) -> Callable[[_H], _H]:
     return marked
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct):
     """What a room is given by the actor that runs it; `turn` is the handler's in progress."""
 
     name: RoomName
