@@ -5,9 +5,10 @@ from typing import Final
 import structlog
 
 from roomful_nodes.backoff import BACKOFF_S
-from roomful_nodes.fanout import Follower, shown_to
+from roomful_nodes.fanout import Follower
 from roomful_nodes.feed import Feed
 from roomful_nodes.history import History
+from roomful_nodes.runs import shown_to
 from roomful_protocol import frames
 from roomful_protocol.blocks import Entry
 from roomful_protocol.errors import Refused

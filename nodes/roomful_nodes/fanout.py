@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import GONE, HIGH, LOW, Outbox, framed
+from roomful_nodes.outbox import GONE, HIGH, LOW
+from roomful_nodes.runs import Viewer, Wires, common_run, composed
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
 from roomful_protocol.codecs import Codec
-from roomful_protocol.codecs.events import with_prev
 from roomful_protocol.frames import Frame
 from roomful_protocol.ids import SessionId, UserId
 
@@ -21,79 +21,16 @@ PACE_S: Final = 0.001
 """Under load at most one write per member in so long; a quiet room waits for nothing."""
 INSPECT_S: Final = 0.05
 """Transports are looked at so often, or after LOW bytes: between, nobody's may overflow."""
-_NEXT: Final = -1
-"""Stands for a predecessor that need not be told, as it is the seq before."""
-
 
 Push = Callable[[bytes], None]
 
 
-class Follower(Protocol):
+class Follower(Viewer, Protocol):
     """A member that is served live."""
-
-    @property
-    def session(self) -> SessionId: ...
-    @property
-    def user(self) -> UserId: ...
-    @property
-    def outbox(self) -> Outbox: ...
 
     def fell_behind(self, last: int) -> None:
         """Too much waits for its socket: it is not served any more after seq `last`."""
         ...
-
-
-class Event:
-    """One frame on its way, framed once for each codec and predecessor. Ephemeral: `seq` is 0."""
-
-    __slots__ = ("_wires", "audience", "frame", "seq")
-
-    def __init__(self, seq: int, frame: bytes, audience: Audience) -> None:
-        self.seq = seq
-        self.frame = frame
-        self.audience = audience
-        self._wires: dict[tuple[Codec, int], bytes] = {}
-
-    def wire(self, codec: Codec, last: int) -> bytes:
-        """The WebSocket frame for a client whose last seq was `last`."""
-        prev = last if self.seq and last != self.seq - 1 else _NEXT
-        wire = self._wires.get((codec, prev))
-        if wire is None:
-            frame = self.frame if prev == _NEXT else with_prev(self.frame, prev)
-            wire = self._wires[codec, prev] = framed(codec.shown(frame), codec.opcode)
-        return wire
-
-
-def composed(
-    events: Iterable[Event], codec: Codec, last: int, viewer: Follower | None, shed: bool = False
-) -> tuple[bytes, int]:
-    """What `viewer` (None: all plain members) is to be written, and its last seq after that.
-
-    `last` is its last seq before. With `shed`, nothing ephemeral.
-    """
-    wires = []
-    for event in events:
-        if event.audience is not EVERYONE and not _hears(event.audience, viewer):
-            continue
-        if not event.seq:
-            if not shed:
-                wires.append(event.wire(codec, last))
-        elif event.seq > last:
-            wires.append(event.wire(codec, last))
-            last = event.seq
-    return b"".join(wires), last
-
-
-def _hears(audience: Audience, viewer: Follower | None) -> bool:
-    if viewer is None:
-        return not audience.private
-    return audience.hears(viewer.user, viewer.session)
-
-
-def shown_to(viewer: Follower, entries: Iterable[Entry], last: int) -> tuple[bytes, int]:
-    """Entries of the past as `viewer` is to be written them, and its last seq after that."""
-    events = [Event(entry.seq, entry.frame, entry.audience) for entry in entries]
-    return composed(events, viewer.outbox.codec, last, viewer)
 
 
 class Fanout:
@@ -107,7 +44,7 @@ class Fanout:
         self._plain = 0
         self._deviating: dict[Follower, int] = {}
         self._behind: set[Follower] = set()
-        self._pending: list[Event] = []
+        self._pending: list[Entry] = []
         self._lists: dict[Codec, list[tuple[Push, Follower]]] | None = None
         self._armed = False
         self._next = self._inspect_at = 0.0
@@ -146,9 +83,9 @@ class Fanout:
 
     # -- what is due -------------------------------------------------------------------------------
 
-    def push(self, seq: int, frame: bytes, audience: Audience) -> None:
-        """Have `frame` written to those who hear it, soon; `seq` 0 if it is ephemeral."""
-        self._pending.append(Event(seq, frame, audience))
+    def push(self, entries: Iterable[Entry]) -> None:
+        """Have `entries` written to those who hear them, soon; of ephemeral ones the seq is 0."""
+        self._pending += entries
         if not self._armed:
             self._arm()
 
@@ -176,20 +113,22 @@ class Fanout:
 
     def flush(self) -> None:
         """Write everything that is due, now."""
-        events, self._pending = self._pending, []
-        if not events:
+        entries, self._pending = self._pending, []
+        if not entries:
             return
-        ephemeral = not all(event.seq for event in events)
-        exceptions = self._exceptions(events, self._behind if ephemeral else ())
-        plain = self._plain
+        behind = self._behind and any(not entry.seq for entry in entries)
+        exceptions = self._exceptions(entries, self._behind if behind else ())
+        wires, plain = Wires(), self._plain
         for codec, members in self._by_codec().items():
-            data, plain = composed(events, codec, self._plain, None)
+            run = common_run(entries, codec, self._plain)
+            data, plain = run or composed(entries, wires, codec, self._plain, None)
             self._write(data, members, exceptions)
-        self._write_exceptions(events, exceptions, plain)
-        if ephemeral and self._behind:
+        if exceptions:
+            self._write_exceptions(entries, wires, exceptions, plain)
+        if behind:
             self._metrics.shed.inc(len(self._behind))
         self._plain = plain
-        self._metrics.deliveries.inc(len(events) * len(self._followers))
+        self._metrics.deliveries.inc(len(entries) * len(self._followers))
         self._inspect()
 
     def _by_codec(self) -> dict[Codec, list[tuple[Push, Follower]]]:
@@ -223,15 +162,15 @@ class Fanout:
             self.remove(follower)
 
     def _exceptions(
-        self, events: Iterable[Event], behind: Iterable[Follower]
+        self, entries: Iterable[Entry], behind: Iterable[Follower]
     ) -> dict[Follower, int]:
         """Those for whom the plain run is not right, and their last seqs."""
         exceptions = dict(self._deviating)
         for follower in behind:
             exceptions.setdefault(follower, self._plain)
-        for event in events:
-            if event.audience is not EVERYONE:
-                for follower in self._concerned(event.audience):
+        for entry in entries:
+            if entry.audience is not EVERYONE:
+                for follower in self._concerned(entry.audience):
                     exceptions.setdefault(follower, self._plain)
         return exceptions
 
@@ -244,11 +183,11 @@ class Fanout:
                 yield follower
 
     def _write_exceptions(
-        self, events: Sequence[Event], exceptions: dict[Follower, int], plain: int
+        self, entries: Sequence[Entry], wires: Wires, exceptions: dict[Follower, int], plain: int
     ) -> None:
         for follower, before in exceptions.items():
             outbox, shed = follower.outbox, follower in self._behind
-            data, last = composed(events, outbox.codec, before, follower, shed)
+            data, last = composed(entries, wires, outbox.codec, before, follower, shed)
             outbox.write(data)
             if last == plain:
                 self._deviating.pop(follower, None)

@@ -13,10 +13,11 @@ from msgspec import Struct
 
 from roomful_nodes.backoff import BACKOFF_S, Backoff
 from roomful_nodes.chain import Chain
-from roomful_nodes.fanout import Fanout, Follower, shown_to
+from roomful_nodes.fanout import Fanout, Follower
 from roomful_nodes.history import History
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.ring import Ring
+from roomful_nodes.runs import shown_to
 from roomful_protocol import frames
 from roomful_protocol.blocks import Entry
 from roomful_protocol.codecs.stored import unpack_heard
@@ -102,7 +103,7 @@ class Feed:
     def hear_live(self, live: Live) -> None:
         """An ephemeral frame, or word of how far the room is."""
         if live.frame:
-            self._fanout.push(0, live.frame, live.audience)
+            self._fanout.push([Entry(0, live.frame, live.audience)])
         elif self.epoch is not None and live.head > self.head:
             self.backoff.heard()
             self._expect(live.head)
@@ -144,8 +145,7 @@ class Feed:
     def _pass_on(self, entries: Sequence[Entry]) -> None:
         if entries:
             self._ring.extend(entries)
-            for entry in entries:
-                self._fanout.push(entry.seq, entry.frame, entry.audience)
+            self._fanout.push(entries)
         if self._held:
             self._release()
 

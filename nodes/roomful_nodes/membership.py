@@ -8,10 +8,10 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from roomful_nodes.catchup import CatchUp
-from roomful_nodes.fanout import shown_to
 from roomful_nodes.hub import Hub
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import LOW, Outbox, Stalled
+from roomful_nodes.runs import shown_to
 from roomful_protocol import frames
 from roomful_protocol.errors import TOO_SLOW, Close, Code
 from roomful_protocol.frames import NEW, ClientId, Frame, Join, person

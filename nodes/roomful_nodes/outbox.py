@@ -7,11 +7,11 @@ without progress, or above MOST, a `bye`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from roomful_protocol import frames
-from roomful_protocol.codecs import Codec
+from roomful_protocol.codecs import BINARY, TEXT, Codec
 from roomful_protocol.errors import TOO_SLOW, Close
 from roomful_protocol.frames import Frame
 
@@ -43,12 +43,35 @@ class Transport(Protocol):
 
 def framed(payload: bytes, opcode: int) -> bytes:
     """`payload` as one unmasked, final WebSocket frame."""
-    size = len(payload)
+    return _head(opcode, len(payload)) + payload
+
+
+def joined(payloads: Iterable[bytes], opcode: int) -> bytes:
+    """Each of `payloads` as a frame, in one piece."""
+    heads = _HEADS[opcode]
+    return b"".join(
+        [
+            (heads[size] if (size := len(payload)) < USUAL else _head(opcode, size)) + payload
+            for payload in payloads
+        ]
+    )
+
+
+def _head(opcode: int, size: int) -> bytes:
+    """What comes before `size` bytes of payload."""
+    first = 0x80 | opcode
     if size < 126:
-        return bytes((0x80 | opcode, size)) + payload
+        return (first << 8 | size).to_bytes(2, "big")
     if size < 65_536:
-        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
+        return (first << 24 | 126 << 16 | size).to_bytes(4, "big")
+    return (first << 72 | 127 << 64 | size).to_bytes(10, "big")
+
+
+USUAL: Final = 1024
+"""Most payloads have fewer bytes: so their heads are made once for all."""
+_HEADS: Final = {
+    opcode: [_head(opcode, size) for size in range(USUAL)] for opcode in (TEXT, BINARY)
+}
 
 
 class Outbox:

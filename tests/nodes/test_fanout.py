@@ -26,8 +26,7 @@ async def fanout(metrics: Metrics) -> Fanout:
 
 
 def push(fanout: Fanout, *entries: Entry) -> None:
-    for one in entries:
-        fanout.push(one.seq, one.frame, one.audience)
+    fanout.push(entries)
 
 
 def whisper(seq: int, *users: str) -> Entry:
@@ -125,9 +124,9 @@ async def test_ephemeral_frames_have_no_place_and_reach_those_they_are_for(
     ann, bob = Member("a"), Member("b")
     fanout.add(ann, 0)
     fanout.add(bob, 0)
-    fanout.push(0, b'{"type":"chat.typing"}', Audience(skip="a"))
+    fanout.push([Entry(0, b'{"type":"chat.typing"}', Audience(skip="a"))])
     push(fanout, entry(1))
-    fanout.push(0, b'{"type":"chat.wink"}', Audience(users=("a",)))
+    fanout.push([Entry(0, b'{"type":"chat.wink"}', Audience(users=("a",)))])
     fanout.flush()
     assert [frame["type"] for frame in ann.frames] == ["chat.message", "chat.wink"]
     assert [frame["type"] for frame in bob.frames] == ["chat.typing", "chat.message"]
@@ -153,7 +152,7 @@ async def test_a_member_that_is_behind_gets_no_ephemeral_frames(
     slow.transport.waiting = LOW + 1
     push(fanout, entry(1))
     fanout.flush()
-    fanout.push(0, b'{"type":"chat.typing"}', EVERYONE)
+    fanout.push([Entry(0, b'{"type":"chat.typing"}', EVERYONE)])
     push(fanout, entry(2))
     fanout.flush()
     assert slow.seqs == [1, 2]

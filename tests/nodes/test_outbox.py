@@ -7,7 +7,7 @@ from tests.support.sockets import FakeTransport
 from tests.support.virtual_time import virtual
 
 from roomful_nodes import outbox as outbox_module
-from roomful_nodes.outbox import LOW, MOST, PATIENCE_S, Outbox, Stalled, framed
+from roomful_nodes.outbox import LOW, MOST, PATIENCE_S, Outbox, Stalled, framed, joined
 from roomful_protocol.codecs import JSON, MSGPACK
 from roomful_protocol.errors import DRAIN, KICKED, TOO_SLOW
 from roomful_protocol.frames import pong
@@ -28,11 +28,20 @@ def outbox(transport: FakeTransport, ended: list[int]) -> Outbox:
     return Outbox(transport, JSON, lambda: ended.append(1))
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
+LENGTHS = [0, 1, 125, 126, 127, 1023, 1024, 65_535, 65_536, 200_000]
+
+
+@pytest.mark.parametrize("size", LENGTHS)
 def test_frames_of_every_length(transport: FakeTransport, size: int) -> None:
     transport.write(framed(b"x" * size, 2))
     transport.write(framed(b"y", 1))
     assert transport.payloads() == [(2, b"x" * size), (1, b"y")]
+
+
+@pytest.mark.parametrize("opcode", [1, 2])
+def test_joined_frames_are_the_same_as_single_ones(opcode: int) -> None:
+    payloads = [b"x" * size for size in LENGTHS]
+    assert joined(payloads, opcode) == b"".join(framed(one, opcode) for one in payloads)
 
 
 def test_frames_are_in_the_clients_codec(transport: FakeTransport) -> None:
