@@ -29,12 +29,12 @@ BELOW = {
 MAY_IMPORT = {
     "nats": r"roomful_nodes\.nats_\w+",
     "aiohttp": (
-        r"roomful_nodes\.(access|entrance|health|http_api|pages|site|websocket)"
+        r"roomful_nodes\.(access|entrance|health|http_api|pages|siblings|site|websocket)"
         r"|roomful_client\.\w+|roomful\.operators_api|roomful\.check\.(visitor|serving)"
     ),
     "msgpack": r"roomful_protocol\.codecs\.\w+",
     "orjson": r"roomful_protocol\.codecs\.\w+",
-    "prometheus_client": r"roomful_nodes\.(metrics|health|http_api|node)",
+    "prometheus_client": r"roomful_nodes\.(metrics|health|node|siblings)",
     "jwt": r"roomful_nodes\.auth",
     "pydantic": r"roomful\.(config|flags|sources)",
     "pydantic_settings": r"roomful\.(config|flags|sources)",

@@ -26,11 +26,13 @@ log = structlog.get_logger()
 
 
 class Drain:
-    """Happens once in a node's life. `cluster` moves the rooms, `departure` the clients."""
+    """Happens once in a node's life, and has begun when `leaving` is set. `cluster` moves the
+    rooms, `departure` the clients."""
 
     def __init__(
         self, cluster: Cluster, departure: Departure, *, clock: Clock, tasks: Tasks
     ) -> None:
+        self.leaving = asyncio.Event()
         self._cluster, self._departure = cluster, departure
         self._clock, self._tasks = clock, tasks
         self._running: asyncio.Task[None] | None = None
@@ -61,6 +63,7 @@ class Drain:
         """Drain, spreading clients over `window_s` seconds at least; if that has begun already, let
         it end no later than that would."""
         if self._running is None:
+            self.leaving.set()
             self._window_s = window_s
             self._running = self._tasks.start(self._run(), "drain")
         elif window_s < self._window_s:

@@ -16,13 +16,11 @@ from typing import Final
 
 from aiohttp import web
 from msgspec import structs
-from prometheus_client import CollectorRegistry
 
 from roomful_nodes.access import Access
 from roomful_nodes.health import (
     Handler,
     alive,
-    exposition,
     json_response,
     raw_json_response,
     ready,
@@ -72,15 +70,15 @@ def add_routes(
     router: web.UrlDispatcher,
     operations: Operations,
     settings: NodeSettings,
-    registry: CollectorRegistry,
+    metrics: Handler,
 ) -> None:
-    """Add these routes to the application of a node."""
+    """Add these routes to the application of a node; `metrics` answers that one."""
     api = _Api(operations, settings.limits.message_bytes)
     access = Access(settings)
     router.add_get("/healthz", alive())
     router.add_get("/readyz", ready(operations.readiness))
     for method, path, handler in (
-        ("GET", "/metrics", exposition(registry)),
+        ("GET", "/metrics", metrics),
         ("GET", "/api/nodes", api.nodes),
         ("POST", "/api/nodes/{node}/drain", api.drain),
         ("GET", "/api/rooms", api.rooms),

@@ -102,6 +102,11 @@ class Node:
         """Set when another process has taken this node's name: then this one must be stopped."""
         return self._cluster.replaced
 
+    @property
+    def leaving(self) -> asyncio.Event:
+        """Set when this node begins to give its rooms and clients away."""
+        return self._drain.leaving
+
     async def start(self) -> None:
         """Join the cluster, and take rooms and sessions.
 

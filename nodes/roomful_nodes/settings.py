@@ -6,6 +6,7 @@ handed down. The defaults are the product's own; `ops/README.md` describes each 
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 from roomful_protocol.frames import Limits
@@ -56,6 +57,7 @@ class NodeSettings:
     `node_id`: none makes a fresh one at each start.
     `limit_connects_per_s`: how fast clients are let in; who comes faster waits.
     `mailbox`: commands that may wait for one room; beyond, clients are told `busy`.
+    `siblings`: a folder in which nodes meet that share one port; None: the port is this node's own.
     """
 
     host: str = "127.0.0.1"
@@ -78,6 +80,7 @@ class NodeSettings:
     handler_timeout_s: float = 10
     mailbox: int = 1024
     request_timeout_s: float = 10
+    siblings: Path | None = None
 
     @property
     def address(self) -> str:

@@ -10,12 +10,13 @@ from aiohttp import web
 
 from roomful_nodes.doorstep import REQUEST_S, Doorstep
 from roomful_nodes.entrance import Entrance
-from roomful_nodes.health import measure_loop_lag
+from roomful_nodes.health import exposition, measure_loop_lag
 from roomful_nodes.http_api import add_routes
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams, cluster_key
 from roomful_nodes.settings import NodeSettings
+from roomful_nodes.siblings import Siblings
 from roomful_nodes.watchdog import Watchdog
 from roomful_rooms.kinds import Kinds
 
@@ -32,10 +33,12 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
     if the port cannot be had.
     """
     node = Node(settings, kinds, seams, await cluster_key(seams))
+    siblings = None if settings.siblings is None else Siblings(settings.siblings, node.id)
+    metrics = (siblings.exposition if siblings else exposition)(node.metrics.registry)
     entrance = Entrance(node.gateway, settings, node.metrics)
     pages = web.Application()
     entrance.add_routes(pages.router)
-    add_routes(pages.router, node.operator, settings, node.metrics.registry)
+    add_routes(pages.router, node.operator, settings, metrics)
     runner = web.AppRunner(
         pages, access_log=None, handle_signals=False, keepalive_timeout=REQUEST_S
     )
@@ -45,12 +48,24 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
         node.tasks.start(measure_loop_lag(node.metrics.loop_lag_seconds), "loop lag")
         node.tasks.start(Watchdog(node.metrics.loop_stalls.inc).run(), "watchdog")
         await runner.setup()
-        await _Door(runner, settings, node.metrics).start()
+        door = _Door(runner, settings, node.metrics)
+        await door.start()
         node.listening = runner.addresses[0][:2]
+        if siblings is not None:
+            await web.UnixSite(runner, siblings.socket).start()
+            node.tasks.start(_shut(door, node.leaving), "door")
         log.info("node.started", node=node.id, host=settings.host, port=settings.port)
         yield node
     finally:
         await node.stop(runner.cleanup)
+        if siblings is not None:
+            siblings.leave()
+
+
+async def _shut(door: web.BaseSite, leaving: asyncio.Event) -> None:
+    """Whoever comes to a shared port while this node leaves is for those who stay."""
+    await leaving.wait()
+    await door.stop()
 
 
 class _Door(web.BaseSite):
@@ -74,4 +89,5 @@ class _Door(web.BaseSite):
             self._settings.host,
             self._settings.port,
             backlog=self._backlog,
+            reuse_port=self._settings.siblings is not None,
         )

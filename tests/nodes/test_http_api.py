@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
+from roomful_nodes.health import exposition
 from roomful_nodes.http_api import add_routes
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.operations import NodeView, RoomView
@@ -86,7 +87,7 @@ def connect(aiohttp_client: Any, cluster: Cluster) -> Connect:
         app = web.Application()
         registry = CollectorRegistry()
         Metrics(registry).connections.set(3)
-        add_routes(app.router, cluster, NodeSettings(**settings), registry)
+        add_routes(app.router, cluster, NodeSettings(**settings), exposition(registry))
         made: Client = await aiohttp_client(app)
         return made
 
