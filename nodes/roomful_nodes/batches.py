@@ -1,42 +1,40 @@
-"""Many small messages to one node become one: all that gathers in a turn of the loop leaves at its
-end."""
+"""Many small messages to one receiver become one: all that gathers in a turn of the loop leaves at
+its end."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from roomful_nodes.bus import MAX_PAYLOAD
-from roomful_protocol.ids import NodeId
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Batches(Generic[T]):
-    """Items by the node they go to; `send` gets each node's at the end of the loop's turn."""
+class Batches(Generic[K, T]):
+    """Items by whom they go to; `send` gets each receiver's at the end of the loop's turn."""
 
-    def __init__(self, send: Callable[[NodeId, list[T]], None]) -> None:
+    def __init__(self, send: Callable[[K, list[T]], None]) -> None:
         self._send = send
-        self._waiting: dict[NodeId, list[T]] = {}
+        self._waiting: dict[K, list[T]] = {}
 
-    def add(self, node: NodeId, item: T) -> None:
+    def add(self, to: K, item: T) -> None:
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.setdefault(node, []).append(item)
+        self._waiting.setdefault(to, []).append(item)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for node, items in waiting.items():
-            self._send(node, items)
+        for to, items in waiting.items():
+            self._send(to, items)
 
 
 def in_parts(
     items: list[T], pack: Callable[[list[T]], bytes], limit: int = MAX_PAYLOAD
-) -> Iterator[tuple[list[T], bytes]]:
+) -> list[tuple[list[T], bytes]]:
     """`items` packed, in as few parts as fit a message of `limit` bytes; one item always is one."""
     payload = pack(items)
     if len(payload) <= limit or len(items) == 1:
-        yield items, payload
-        return
+        return [(items, payload)]
     middle = len(items) // 2
-    yield from in_parts(items[:middle], pack, limit)
-    yield from in_parts(items[middle:], pack, limit)
+    return in_parts(items[:middle], pack, limit) + in_parts(items[middle:], pack, limit)

@@ -101,9 +101,9 @@ class Feed:
             self._start_repair()
 
     def hear_live(self, live: Live) -> None:
-        """An ephemeral frame, or word of how far the room is."""
-        if live.frame:
-            self._fanout.push([Entry(0, live.frame, live.audience)])
+        """Ephemeral events, or word of how far the room is."""
+        if live.entries:
+            self._fanout.push(live.entries)
         elif self.epoch is not None and live.head > self.head:
             self.backoff.heard()
             self._expect(live.head)

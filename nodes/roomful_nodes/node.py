@@ -22,9 +22,9 @@ from roomful_nodes.probe import Probe
 from roomful_nodes.router import Router
 from roomful_nodes.seams import Seams
 from roomful_nodes.settings import NodeSettings
+from roomful_nodes.shouts import Shouts
 from roomful_nodes.view import NodeInfo, life_from
 from roomful_protocol.blocks import Block
-from roomful_protocol.codecs.internode import pack_live
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import Live
 from roomful_rooms.actor import Limits
@@ -72,10 +72,11 @@ class Node:
             self.id, log=seams.log, archive=seams.archive, bus=seams.bus, subjects=subjects,
             asks=self._router, loop=loop, tasks=tasks, metrics=metrics,
         )  # fmt: skip
+        self._shouts = Shouts(seams.bus, subjects, self._hub, self._others)
         self.gateway = Gateway(
             self.id, life_from(started_ms), settings, key, asks=self._router, hub=self._hub,
             bus=seams.bus, subjects=subjects, clock=clock, new_id=seams.new_id, loop=loop,
-            tasks=tasks, metrics=metrics, others=lambda: len(self._cluster.nodes) - 1,
+            tasks=tasks, metrics=metrics, others=self._others,
             pace=self._cluster.pace, durability=seams.durability,
         )  # fmt: skip
         self._drain = Drain(self._cluster, self.gateway.departure, clock=clock, tasks=tasks)
@@ -144,8 +145,10 @@ class Node:
     # -- what the parts tell each other ------------------------------------------------------------
 
     def _live(self, room: RoomName, live: Live) -> None:
-        self._seams.bus.publish(self._seams.subjects.live(room), pack_live(live))
-        self._hub.hear_live(room, live)
+        self._shouts.say(room, live)
+
+    def _others(self) -> int:
+        return len(self._cluster.nodes) - 1
 
     def _living(self) -> list[Life]:
         return [node.life for node in self._cluster.nodes.values()]

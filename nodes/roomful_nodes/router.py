@@ -101,8 +101,8 @@ class Router:
         # What is still under way to another node of our name, one that is gone, names none of ours.
         self._reference = clock.wall_ms() << 20
         self._sent: OrderedDict[str, list[int]] = OrderedDict()
-        self._commands: Batches[tuple[int, Command]] = Batches(self._send_commands)
-        self._answers: Batches[tuple[int, Answer]] = Batches(self._send_answers)
+        self._commands: Batches[NodeId, tuple[int, Command]] = Batches(self._send_commands)
+        self._answers: Batches[NodeId, tuple[int, Answer]] = Batches(self._send_answers)
         self._following: list[Following] = []
 
     async def start(self) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roomful_protocol.blocks import EVERYONE, Audience, Entry, Member, Page
+from roomful_protocol.blocks import Entry, Member, Page
 from roomful_protocol.errors import CODES, Code, Refused
 from roomful_protocol.frames import ClientId, Since, Target
 from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
@@ -172,10 +172,9 @@ def refused(denied: Denied) -> Refused:
 
 
 class Live(Struct, frozen=True):
-    """On a room's live subject: an ephemeral frame and its audience; or, without, a head beacon."""
+    """On a room's live subject: ephemeral entries (their seq is 0); or, without, a head beacon."""
 
-    frame: bytes
-    audience: Audience = EVERYONE
+    entries: tuple[Entry, ...] = ()
     head: int = 0
 
 

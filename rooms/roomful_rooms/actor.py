@@ -260,7 +260,7 @@ class RoomActor:
     def _finish(self, command: Command, answered: Answered, turn: Turn) -> None:
         """The handler succeeded: its effects join the draft, or, if they cannot, it failed."""
         try:
-            seq, lives = take_over(self.journal, turn, self._clock.wall_ms())
+            seq, live = take_over(self.journal, turn, self._clock.wall_ms())
         except (TypeError, ValueError) as failure:
             self._fail_turn(command, answered, turn, failure)
             return
@@ -270,7 +270,7 @@ class RoomActor:
         else:
             accepted = Accepted(seq, turn.reply, delivered=turn.delivered)
             self.journal.draft.answer(answered, accepted)
-        self._shout(lives)
+        self._shout(live)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: Exception
@@ -286,9 +286,9 @@ class RoomActor:
         remember(self.journal, command, None, None, denied)
         self.journal.draft.answer(answered, denied)
 
-    def _shout(self, lives: list[Live]) -> None:
+    def _shout(self, live: Live) -> None:
         """Ephemeral events: what becomes of them does not concern the room."""
-        for live in lives:
+        if live.entries:
             try:
                 self._live(self.name, live)
             except Exception:

@@ -252,4 +252,4 @@ class RoomHost:
         after it would show."""
         for actor in list(self._actors.values()):
             if actor.opening.done() and now - actor.last_used < BEACON_S:
-                self._live(actor.name, Live(b"", head=actor.journal.recent.head))
+                self._live(actor.name, Live(head=actor.journal.recent.head))

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from roomful_protocol.blocks import Done
+from roomful_protocol.blocks import Done, Entry
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.messages import Command, Denied, Enter, Live, Say
 from roomful_rooms.draft import TURN_BYTES, TooMuch, frame_of
@@ -15,6 +15,7 @@ from roomful_rooms.journal import Journal
 
 MESSAGE: Final = 1000
 """Characters of a refusal's sentence that its sender is told, and the room remembers."""
+SILENCE: Final = Live()
 
 log = structlog.get_logger()
 
@@ -45,26 +46,28 @@ async def failure_of(waiting: Awaitable[object], limit_s: float) -> Exception | 
     return None
 
 
-def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, list[Live]]:
+def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
     """Have what a handler asked for written, and what it changed stay.
 
     Returns the seq of its first own event, and its ephemeral ones. Raises TypeError or ValueError
     if something cannot be stored or shown, or is too much; then nothing is taken.
     """
     held = journal.held
-    lives = _lives(journal, turn)
+    live = _live(journal, turn)
     changed, removed = held.state.changes()
     seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
     held.state.take(changed, removed)
-    return seq, lives
+    return seq, live
 
 
-def _lives(journal: Journal, turn: Turn) -> list[Live]:
+def _live(journal: Journal, turn: Turn) -> Live:
     ephemeral = [tell for tell in turn.tells if tell.ephemeral]
-    lives = [Live(frame_of(tell, journal.room), tell.audience) for tell in ephemeral]
-    if (size := sum(len(live.frame) for live in lives)) > TURN_BYTES:
+    if not ephemeral:
+        return SILENCE
+    entries = tuple([Entry(0, frame_of(tell, journal.room), tell.audience) for tell in ephemeral])
+    if (size := sum(len(entry.frame) for entry in entries)) > TURN_BYTES:
         raise TooMuch(f"One handler may say at most {TURN_BYTES} bytes; this is {size}.")
-    return lives
+    return Live(entries)
 
 
 def take_back(journal: Journal, turn: Turn) -> None:

@@ -12,7 +12,7 @@ from tests.support.sockets import check_chain
 from roomful_nodes import backoff as backoff_module
 from roomful_nodes import feed as feed_module
 from roomful_nodes.membership import Membership
-from roomful_protocol.blocks import EVERYONE, Audience
+from roomful_protocol.blocks import EVERYONE, Audience, Entry
 from roomful_protocol.codecs import JSON, MSGPACK
 from roomful_protocol.codecs.internode import pack_live
 from roomful_protocol.frames import NEW, Since
@@ -34,7 +34,7 @@ async def here() -> AsyncIterator[World]:
 
 
 def beacon(here: World, head: int) -> None:
-    here.outside.publish(here.subjects.live("lobby"), pack_live(Live(b"", head=head)))
+    here.outside.publish(here.subjects.live("lobby"), pack_live(Live(head=head)))
 
 
 def lose_end(here: World, keep: int) -> None:
@@ -193,7 +193,7 @@ async def test_a_block_announced_late_contradicts_nothing(here: World) -> None:
 
 async def test_ephemeral_frames_come_from_here_and_from_other_nodes(here: World) -> None:
     ann = await here.joined("ann")
-    typing = Live(b'{"type":"chat.typing","room":"lobby"}')
+    typing = Live((Entry(0, b'{"type":"chat.typing","room":"lobby"}'),))
     here.hub.hear_live("lobby", typing)
     here.outside.publish(here.subjects.live("lobby"), pack_live(typing))
     here.hub.hear_live("elsewhere", typing)

@@ -92,7 +92,12 @@ def test_answers_survive_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "live", [Live(b"{}"), Live(b"", head=9), Live(b"{}", Audience(skip="a-1"), 3)]
+    "live",
+    [
+        Live((Entry(0, b"{}"),)),
+        Live(head=9),
+        Live((Entry(0, b"{}", Audience(skip="a-1")), Entry(0, b"[]"))),
+    ],
 )
 def test_live_survives(live: Live) -> None:
     assert unpack_live(pack_live(live)) == live

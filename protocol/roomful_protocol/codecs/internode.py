@@ -7,10 +7,7 @@ every message of every client, so they name fields by hand instead of reflecting
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from roomful_protocol.blocks import EVERYONE
 from roomful_protocol.codecs.stored import (
-    audience_in,
-    audience_out,
     entries_in,
     entries_out,
     members_in,
@@ -212,15 +209,15 @@ _ANSWERS: Final[dict[int, Callable[..., Answer]]] = {
 
 
 def pack_live(live: Live) -> bytes:
-    audience = None if live.audience is EVERYONE else audience_out(live.audience)
-    return pack((FORMAT, live.frame, audience, live.head))
+    """What a room says in one turn of its node's loop, or its head."""
+    return pack((FORMAT, entries_out(live.entries), live.head))
 
 
 @value_error
 def unpack_live(data: bytes) -> Live:
     """What was said on a room's live subject. Raises ValueError if it is no such thing."""
-    _, frame, audience, head = fields(data, FORMAT, "live")
-    return Live(frame, EVERYONE if audience is None else audience_in(*audience), head)
+    _, entries, head = fields(data, FORMAT, "live")
+    return Live(entries_in(entries), head)
 
 
 def pack_to_session(message: ToSession) -> bytes:
