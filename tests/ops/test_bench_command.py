@@ -116,5 +116,5 @@ def test_what_could_not_be_measured_at_all_is_named(
 
 
 def test_tools_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match=r"wsload\.c"):
+    with pytest.raises(Unusable, match=r"cfan\.c"):
         Tools.compiled(tmp_path / "nowhere", tmp_path)

@@ -4,8 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from roomful.bench.flood import InTurn, Shape
 from roomful.bench.processes import Server, Unstarted, free_port
-from roomful.bench.scenarios import ack, catchup, drain, failover, handoff, recovery, rooms, storm
+from roomful.bench.scenarios import (
+    ack,
+    catchup,
+    drain,
+    failover,
+    fanout,
+    handoff,
+    paced,
+    recovery,
+    rooms,
+    storm,
+)
 from roomful.bench.subject import Bench
 
 
@@ -13,7 +25,6 @@ from roomful.bench.subject import Bench
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for module, name, value in (
         (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
-        (rooms, "ROOMS", (1, 5)),
         (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
         (handoff, "ROOMS", 5), (handoff, "WARM_S", 0.2),
         (drain, "CLIENTS", 30), (drain, "WINDOW_S", 0.5),
@@ -30,14 +41,39 @@ def test_lone_messages_are_timed(bench: Bench) -> None:
     p50, p99 = ack.once(bench)
     assert 0 < p50.value <= p99.value
     assert p50.ceilings["JetStream append"] > 0
-    assert p50.details["nats-server_cpu_us_per_message"] >= 0
+    assert p50.details["broker_cpu_us_per_message"] >= 0
 
 
-def test_acks_of_one_and_of_many_rooms_are_counted(bench: Bench) -> None:
+def test_acks_of_one_and_of_many_rooms_are_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = {"hot": Shape(1, 1, 1, 10), "many": Shape(5, 5, 1, 10, InTurn)}
+    monkeypatch.setattr(rooms, "SHAPES", shapes)
     hot, many = rooms.once(bench)
-    assert (hot.figure, many.figure) == ("one hot room", "5 rooms")
-    assert hot.value > 0
-    assert many.value > 0
+    assert (hot.figure, many.figure) == ("hot", "many")
+    for reading in (hot, many):
+        assert 0 < reading.value < reading.ceilings["bare"]
+        assert reading.details["node_cpu_us_per_message"] > 0
+
+
+def test_a_room_is_flooded_with_and_without_the_log(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "SHAPES", {"few": Shape(5, 1, 2, 8)})
+    logged, passed = fanout.once(bench)
+    assert (logged.figure, passed.figure) == ("few", "few, log off")
+    for reading in (logged, passed):
+        assert 0 < reading.value < reading.ceilings["bare"]
+        assert reading.details["frame_bytes"] > 100
+
+
+def test_every_delivery_at_a_steady_rate_is_timed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced, "MEMBERS", Shape(5))
+    monkeypatch.setattr(paced, "RATES", (1000,))
+    p50, p99 = paced.once(bench)
+    assert 0 < p50.value <= p99.value < 5000
 
 
 def test_whoever_comes_back_has_everything(bench: Bench) -> None:

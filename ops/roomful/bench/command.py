@@ -42,7 +42,7 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     compare: Compared = None,
     tools: Annotated[
-        Path | None, typer.Option(help="A folder with wsload.c and cfan.c: ceilings in C.")
+        Path | None, typer.Option(help="A folder with cfan.c, a server in C to compare with.")
     ] = None,
 ) -> None:
     """Measure on this machine how fast a node is, and what it costs."""

@@ -1,6 +1,7 @@
 """Processes on a core of their own, and what the kernel says they used."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ CORES: Final = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux"
 SERVER_CORE: Final = CORES[0]
 LOAD_CORE: Final = CORES[-1]
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+BROKER: Final = "nats-server"
 START_S: Final = 20.0
 STOP_S: Final = 15.0
 # With the right to, ahead of whatever else runs here.
@@ -119,11 +121,12 @@ def _tree(pid: int) -> Iterator[int]:
                 yield from _tree(int(child))
 
 
-def name_of(pid: int) -> str:
-    """The name of a process; empty if it is gone."""
+def part_of(pid: int) -> str:
+    """What a process is of a server: its broker, or a node (or whatever stands for one)."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
+        if Path(f"/proc/{pid}/comm").read_text().strip() == BROKER:
+            return "broker"
+    return "node"
 
 
 def cpu_s(pids: Sequence[int]) -> float:
@@ -144,6 +147,13 @@ def rss_kb(pid: int) -> int:
     return 0
 
 
+def allow_files(wanted: int) -> None:
+    """Let this process and its children open so many files, as far as the system permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
 def _machine_s() -> float:
     """CPU seconds that the whole machine has been busy: all but idle and waiting for disks."""
     first = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
@@ -158,14 +168,14 @@ def _own_s() -> float:
 
 
 class Window:
-    """What was used within a `with` block: by the servers, by each of them, and by others."""
+    """What was used within a `with` block: by the servers, by their parts, and by others."""
 
     def __init__(self, servers: Sequence[int] = ()) -> None:
         self._servers = servers
         self._started = self._machine = self._own = 0.0
         self._each: dict[int, float] = {}
         self.seconds = self.server_s = self.foreign = 0.0
-        self.by_name: dict[str, float] = {}
+        self.by_part: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._each = {pid: cpu_s([pid]) for pid in self._servers}
@@ -177,9 +187,9 @@ class Window:
         self.seconds = time.perf_counter() - self._started
         own, machine = _own_s() - self._own, _machine_s() - self._machine
         for pid, before in self._each.items():
-            name = name_of(pid)
-            self.by_name[name] = self.by_name.get(name, 0.0) + cpu_s([pid]) - before
-        self.server_s = sum(self.by_name.values())
+            part = part_of(pid)
+            self.by_part[part] = self.by_part.get(part, 0.0) + cpu_s([pid]) - before
+        self.server_s = sum(self.by_part.values())
         self.foreign = max(machine - own - self.server_s, 0.0) / self.seconds
 
 

@@ -157,12 +157,10 @@ def _core(figure: Figure) -> str:
 
 def details_table(found: Iterable[Figure]) -> Table:
     """What else was seen: CPU of each process, latencies, sizes."""
-    out = _table("figure", "seen beside", ">median")
+    out = _table("figure", "seen beside (medians)")
     for figure in found:
-        first = figure.figure
-        for name, value in figure.details.items():
-            out.add_row(first, name, shown(value))
-            first = ""
+        seen = (f"{name} {shown(value)}" for name, value in figure.details.items())
+        out.add_row(figure.figure, ", ".join(seen))
     return out
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from roomful.bench.processes import Server, Unstarted, binary, free_port
+from roomful.bench.processes import BROKER, Server, Unstarted, binary, free_port
 from roomful.bench.tools import Mode, Tools
 
 NODE: Final = (sys.executable, "-m", "roomful", "serve")
-BROKER: Final = "nats-server"
+BARE: Final = (sys.executable, "-m", "roomful.bench.bare")
+STEADY: Final = ("--heartbeat-s", "3600")
+"""For loads that count bytes: no ping comes between."""
 PAYLOAD: Final = b"x" * 100
 """What is said, wherever the load generator does not make it up."""
 _UNLIMITED: Final = {
@@ -76,6 +78,16 @@ class Bench:
             raise Unstarted("The tools in C are not there.")
         port = free_port()
         with Server.started(self.tools.ceiling(port, mode), port, self.folder) as server:
+            yield server
+
+    @contextmanager
+    def bare(self, answer: bytes, size: int) -> Iterator[Server]:
+        """A server that does nothing but send every room `answer` for each `size` bytes said."""
+        port, folder = free_port(), self.fresh()
+        file = folder / "answer"
+        file.write_bytes(answer)
+        command = [*BARE, str(port), str(file), str(size)]
+        with Server.started(command, port, folder) as server:
             yield server
 
     @contextmanager

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final, Self, TypeVar, cast
 
 _FIN_TEXT: Final = 0x81
-_PING, _PONG, _CLOSE = 0x89, 0x8A, 0x88
+PING: Final = 0x89
+PONG: Final = 0x8A
+_CLOSE: Final = 0x88
 # Masked with zeros, as the protocol allows: the server does its work, the client is spared its own.
 _MASK: Final = bytes(4)
 
@@ -118,8 +120,8 @@ class Socket(asyncio.Protocol):
         for first, payload in frames:
             if first == _FIN_TEXT:
                 heard(payload)
-            elif first == _PING:
-                self.write(client_frame(payload, _PONG))
+            elif first == PING:
+                self.write(client_frame(payload, PONG))
             elif first == _CLOSE:
                 self._last = payload
 

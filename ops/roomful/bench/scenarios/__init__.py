@@ -8,11 +8,14 @@ from roomful.bench.measure import Reading
 from roomful.bench.scenarios import (
     ack,
     catchup,
+    churn,
     drain,
+    everybody,
     failover,
     fanout,
     handoff,
     idle,
+    paced,
     recovery,
     rooms,
     storm,
@@ -29,14 +32,17 @@ class Scenario:
 
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
-    "fanout": Scenario("one room, closed loop, 100 and 1,000 members", fanout.once),
+    "fanout": Scenario("one room of 100 and of 1,000, as fast as all hear it", fanout.once),
+    "everybody": Scenario("100 rooms of ten, in which everybody speaks", everybody.once),
+    "paced": Scenario("latency at 10,000 and 500,000 deliveries a second", paced.once),
     "ack": Scenario("one message at a time in an idle room", ack.once),
     "rooms": Scenario("acked messages: one hot room, 200 rooms", rooms.once),
-    "idle": Scenario("5,000 idle connections: memory, handshakes", idle.once),
+    "idle": Scenario("10,000 idle connections: handshakes, memory, heartbeats", idle.once),
+    "churn": Scenario("20,000 connections that come and go: memory", churn.once),
+    "catchup": Scenario("one client that has missed 20,000 events", catchup.once),
+    "recovery": Scenario("500 clients at once that have missed 20,000 each", recovery.once),
     "failover": Scenario("kill -9 of a node, 20 times, while people talk", failover.once),
     "handoff": Scenario("50 rooms handed to another node while people talk", handoff.once),
     "drain": Scenario("1,000 clients sent away, no faster than they are taken in", drain.once),
-    "catchup": Scenario("one client that has missed 20,000 events", catchup.once),
-    "recovery": Scenario("500 clients at once that have missed 20,000 each", recovery.once),
     "storm": Scenario("2,000 clients of a killed node return at once", storm.once),
 }

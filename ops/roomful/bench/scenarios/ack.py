@@ -31,7 +31,7 @@ def once(bench: Bench) -> Iterator[Reading]:
         ceilings["JetStream append"] = uvloop.run(_append(broker.port, broker.pids))
     foreign = max(window.foreign, *(used.foreign for _, used in ceilings.values()))
     details = {
-        f"{name}_cpu_us_per_message": used * 1e6 / SAMPLES for name, used in window.by_name.items()
+        f"{part}_cpu_us_per_message": used * 1e6 / SAMPLES for part, used in window.by_part.items()
     }
     for index, name in enumerate(("p50", "p99")):
         yield Reading(

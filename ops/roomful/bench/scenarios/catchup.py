@@ -40,8 +40,8 @@ def once(bench: Bench) -> Iterator[Reading]:
         ceilings, foreign = {"C tick": rate}, window.foreign
     for figure, (rate, window) in (("catch-up", warm), ("catch-up after a restart", cold)):
         details = {
-            f"{name}_cpu_us_per_event": used / window.seconds / rate * 1e6
-            for name, used in window.by_name.items()
+            f"{part}_cpu_us_per_event": used / window.seconds / rate * 1e6
+            for part, used in window.by_part.items()
         }
         noise = max(window.foreign, foreign)
         yield Reading(figure, "events/s", rate, ceilings, noise, details)

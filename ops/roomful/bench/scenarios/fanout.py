@@ -1,79 +1,86 @@
-"""One room in which 16 of the members speak as fast as everybody hears it."""
+"""One room in which some speak as fast as everybody hears it, through the log and past it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from roomful.bench import said
+from roomful.bench.flood import UPGRADED, Flow, Shape, gathered
 from roomful.bench.measure import Reading
-from roomful.bench.subject import Bench
-from roomful.bench.tools import Load, Mode, Tools, Unusable
+from roomful.bench.said import Frames
+from roomful.bench.subject import STEADY, Bench
+from roomful.bench.tools import Mode
 
-SIZE: Final = 100
-MEMBERS: Final = (100, 1000)
+SHAPES: Final = {
+    "fan-out, 100 members": Shape(100, 1, 16, 16 * 16),
+    "fan-out, 1,000 members": Shape(1000, 1, 16, 16 * 16),
+    "one message at a time, 100 members": Shape(100),
+    "one message at a time, 1,000 members": Shape(1000),
+}
 HEADER: Final = 4
 """Bytes before the payload of a server's frame that has 126 or more."""
-_HEARD: Final = ("--marker", "--lat-every", "8", "--warm", "0.7", "--dur", "2", "--drain", "5")
-FLOOD: Final = ("--pubs", "16", "--window", "16", *_HEARD)
-ONE_BY_ONE: Final = ("--pubs", "1", "--window", "1", *_HEARD)
-_SAID: Final = '{"type":"chat.message","data":{"p":"{P}"}}'
-_JOIN: Final = (
-    "--path", "/ws?room=bench&name={i}", "--expect", '"type":"joined"', "--msg", _SAID,
-)  # fmt: skip
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    if (tools := bench.tools) is None:
-        raise Unusable("It needs the load generator in C: say --tools DIR.")
-    for members in MEMBERS:
-        yield _flood(bench, tools, members)
-    for members in MEMBERS:
-        yield _one_by_one(bench, tools, members)
+    for figure, shape in SHAPES.items():
+        yield from on_and_off(bench, figure, shape)
 
 
-def _flood(bench: Bench, tools: Tools, members: int) -> Reading:
-    """Deliveries per second, beside C with the payload alone and with frames as long as ours."""
-    with bench.node() as node:
-        ours = tools.load(node, *_room(members, SIZE), *FLOOD, *_JOIN)
-    framed = round(ours["mb_per_s"] * 1e6 / ours["deliv_per_s"]) - HEADER
-    same = _ceiling(bench, tools, "tick", members, framed, FLOOD)
-    bare = _ceiling(bench, tools, "tick", members, SIZE, FLOOD)
-    direct = _ceiling(bench, tools, "direct", members, SIZE, FLOOD)
-    ceilings = {"C tick, same bytes": same, "C tick": bare, "C direct": direct}
-    return _reading(f"fan-out, {members:,} members", ours, ceilings, framed)
+def on_and_off(bench: Bench, figure: str, shape: Shape) -> Iterator[Reading]:
+    """The figure with the log, and without."""
+    yield _read(bench, figure, shape, said.kept())
+    yield _read(bench, f"{figure}, log off", shape, said.ephemeral())
 
 
-def _one_by_one(bench: Bench, tools: Tools, members: int) -> Reading:
-    with bench.node() as node:
-        ours = tools.load(node, *_room(members, SIZE), *ONE_BY_ONE, *_JOIN)
-    direct = _ceiling(bench, tools, "direct", members, SIZE, ONE_BY_ONE)
-    return _reading(f"one message at a time, {members:,} members", ours, {"C direct": direct}, 0)
+def _read(bench: Bench, figure: str, shape: Shape, frames: Frames) -> Reading:
+    with (
+        bench.node(None, *STEADY) as node,
+        gathered(node.port, shape, frames, shape.paths()) as flood,
+    ):
+        sample = flood.sample()
+        ours = flood.run(bench.seconds, node.pids)
+    return fan_out(figure, ours, sample, beside(bench, shape, frames, sample))
 
 
-def _room(members: int, size: int) -> tuple[str, ...]:
-    return "-n", str(members), "--size", str(size)
+def beside(bench: Bench, shape: Shape, frames: Frames, sample: bytes) -> dict[str, Flow]:
+    """What goes through, of the same load, where no work is done: in Python, and in C."""
+    flows = {}
+    with (
+        bench.bare(sample, len(frames(1))) as server,
+        gathered(server.port, shape, frames, shape.paths()) as flood,
+    ):
+        flows["bare"] = flood.run(bench.seconds, server.pids)
+    if bench.tools is not None:
+        direct = shape.on_the_way == 1
+        flows["C direct"] = _in_c(bench, "direct", shape, said.raw())
+        if not direct:
+            flows["C tick"] = _in_c(bench, "tick", shape, said.raw())
+            same = said.raw(len(sample) - HEADER)
+            flows["C tick, same bytes"] = _in_c(bench, "tick", shape, same)
+    return flows
 
 
-def _ceiling(
-    bench: Bench, tools: Tools, mode: Mode, members: int, size: int, options: tuple[str, ...]
-) -> Load:
-    with bench.ceiling(mode) as server:
-        return tools.load(server, *_room(members, size), *options)
+def _in_c(bench: Bench, mode: Mode, shape: Shape, frames: Frames) -> Flow:
+    with (
+        bench.ceiling(mode) as server,
+        gathered(server.port, shape, frames, shape.bare_paths(), UPGRADED) as flood,
+    ):
+        return flood.run(bench.seconds, server.pids)
 
 
-def _reading(figure: str, ours: Load, ceilings: dict[str, Load], framed: int) -> Reading:
+def fan_out(figure: str, ours: Flow, sample: bytes, ceilings: Mapping[str, Flow]) -> Reading:
+    """Deliveries per second, and what each cost."""
     return Reading(
         figure,
         "deliveries/s",
-        ours["deliv_per_s"],
-        {name: load["deliv_per_s"] for name, load in ceilings.items()},
-        max(load["foreign_cpu"] for load in (ours, *ceilings.values())),
+        ours.deliveries,
+        {name: flow.deliveries for name, flow in ceilings.items()},
+        max(flow.window.foreign for flow in (ours, *ceilings.values())),
         {
-            "p50_us": ours["p50_us"],
-            "p99_us": ours["p99_us"],
-            "cpu_us_per_delivery": ours["us_per_deliv"],
-            "server_cores": ours["server_cpu"],
-            "messages_per_s": ours["pub_per_s"],
-            "frame_bytes": framed,
-        }
-        | {f"{name}: cpu_us_per_delivery": load["us_per_deliv"] for name, load in ceilings.items()},
-        any(load["stalls"] for load in (ours, *ceilings.values())),
+            "messages_per_s": ours.messages,
+            **ours.cpu_us(),
+            **ours.cpu_us("message"),
+            "frame_bytes": len(sample),
+            "load_busy": ours.load_busy,
+        },
+        busy=ours.busy,
     )

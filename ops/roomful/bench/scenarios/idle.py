@@ -1,57 +1,65 @@
 """What connections cost that only listen, in rooms of ten; and how fast they come."""
 
-import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
+from roomful.bench.crowd import Crowd
+from roomful.bench.flood import JOINED, UPGRADED, Shape
 from roomful.bench.measure import Reading
-from roomful.bench.processes import Window, rss_kb
+from roomful.bench.processes import Server, Window, allow_files, rss_kb
 from roomful.bench.subject import Bench
-from roomful.bench.tools import Load, Tools, Unusable
 
-CONNECTIONS: Final = 5000
+CONNECTIONS: Final = 10_000
 PER_ROOM: Final = 10
-IDLE_S: Final = 2
-_CROWD: Final = (
-    "-n", str(CONNECTIONS), "--rooms", str(CONNECTIONS // PER_ROOM), "--dur", "0",
-    "--idle", str(IDLE_S), "--timeout", "60",
-)  # fmt: skip
-_JOIN: Final = ("--path", "/ws?room=idle-{room}&name={i}", "--expect", '"type":"joined"')
+BOUND_KB: Final = 20.0
+HEARTBEAT_S: Final = 25.0
+"""As nodes have it, if they are not told otherwise: in so long each client is pinged once."""
+BOUND_CORES: Final = 0.03
+TARGET_PER_S: Final = 3000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """`per_s`: clients that connected and joined; `memory_kb`: by what the node has grown."""
+
+    per_s: float
+    memory_kb: float
+    window: Window
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    if (tools := bench.tools) is None:
-        raise Unusable("It needs the load generator in C: say --tools DIR.")
-    _allow_files(CONNECTIONS + 1000)
-    ours, window, broker_kb = _node(bench, tools)
-    with bench.ceiling("tick") as server, Window(server.pids) as bare_window:
-        bare = tools.load(server, *_CROWD, "--path", "/r/{room}")
-    foreign = max(window.foreign, bare_window.foreign)
-    details = {
-        "node_cpu_us_each": ours["server_cpu_us_per_handshake"],
-        "broker_cpu_us_each": window.by_name.get("nats-server", 0) * 1e6 / CONNECTIONS,
-        "broker_kb_each": broker_kb / CONNECTIONS,
-        "idle_node_cores": ours["idle_server_cpu"],
+    allow_files(CONNECTIONS + 1000)
+    shape = Shape(CONNECTIONS, CONNECTIONS // PER_ROOM)
+    with bench.node(None, "--heartbeat-s", f"{HEARTBEAT_S:g}") as node, Crowd.gathering() as crowd:
+        ours = _arrived(crowd, node, shape.paths(), JOINED)
+        with Window([node.pid]) as idle:
+            pings = crowd.stay(HEARTBEAT_S + 1)
+    ceilings, memory = {"target": TARGET_PER_S}, {"bound": BOUND_KB}
+    if bench.tools is not None:
+        with bench.ceiling("tick") as server, Crowd.gathering() as crowd:
+            bare = _arrived(crowd, server, shape.bare_paths(), UPGRADED)
+        ceilings["C, no rooms kept"] = bare.per_s
+    foreign = ours.window.foreign
+    each = {
+        f"{part}_cpu_us_each": used * 1e6 / CONNECTIONS
+        for part, used in ours.window.by_part.items()
     }
-    for figure, unit, field in (
-        ("an idle connection, memory", "kB", "rss_kb_per_conn"),
-        ("connections with a join", "per s", "handshakes_per_s"),
-    ):
-        yield Reading(figure, unit, ours[field], {"C": bare[field]}, foreign, details)
+    busy = ours.window.server_s / ours.window.seconds
+    yield Reading("connections with a join", "/s", ours.per_s, ceilings, foreign, each, busy=busy)
+    kb = ours.memory_kb / CONNECTIONS
+    yield Reading("an idle connection, memory", "kB", kb, memory, foreign)
+    cores, heard = idle.server_s / idle.seconds, {"pings": float(pings)}
+    bound = {"bound": BOUND_CORES}
+    yield Reading("heartbeats", "cores", cores, bound, idle.foreign, heard)
 
 
-def _node(bench: Bench, tools: Tools) -> tuple[Load, Window, float]:
-    """What the connections did to the node, and how many kB its broker has grown by."""
-    with bench.node() as node:
-        broker = [pid for pid in node.pids if pid != node.pid]
-        before = sum(map(rss_kb, broker))
-        with Window(node.pids) as window:
-            ours = tools.load(node, *_CROWD, *_JOIN, pids=[node.pid])
-        return ours, window, sum(map(rss_kb, broker)) - before
-
-
-def _allow_files(wanted: int) -> None:
-    """Let this process and its children open so many files, as far as the system permits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+def _arrived(crowd: Crowd, server: Server, paths: Iterable[str], until: bytes) -> Arrival:
+    before = rss_kb(server.pid)
+    with Window(server.pids) as window:
+        began = time.perf_counter()
+        crowd.enter(server.port, paths, until)
+        took = time.perf_counter() - began
+    crowd.settle()
+    return Arrival(CONNECTIONS / took, rss_kb(server.pid) - before, window)

@@ -55,7 +55,7 @@ def once(bench: Bench) -> Iterator[Reading]:
         grown = rss_kb(node.pid) - before
     events = CLIENTS * MISSED
     details = {
-        f"{name}_cpu_us_per_event": used / events * 1e6 for name, used in window.by_name.items()
+        f"{part}_cpu_us_per_event": used / events * 1e6 for part, used in window.by_part.items()
     } | {"node_memory_grown_mb": grown / 1024}
     figure = f"catch-up of {MISSED:,} events by {CLIENTS} clients at once"
     beside = {"bound": BOUND_PER_S}

@@ -5,65 +5,65 @@ from typing import Final
 
 import uvloop
 
+from roomful.bench import said
 from roomful.bench.broker import Appender
 from roomful.bench.closed_loop import ClosedLoop
+from roomful.bench.flood import Flow, InTurn, Shape, gathered
 from roomful.bench.measure import Reading
-from roomful.bench.processes import Window
-from roomful.bench.subject import PAYLOAD, Bench
-from roomful.bench.talk import asking, closed, echoing, joined
+from roomful.bench.processes import Server, Window
+from roomful.bench.subject import PAYLOAD, STEADY, Bench
 
-IN_FLIGHT: Final = 100
-ROOMS: Final = (1, 200)
-
-Rate = tuple[float, Window]
+ON_THE_WAY: Final = 100
+ROOMS: Final = 200
+SHAPES: Final = {
+    "one hot room": Shape(1, 1, 1, ON_THE_WAY),
+    f"{ROOMS} rooms": Shape(ROOMS, ROOMS, 1, ON_THE_WAY, InTurn),
+    f"{ROOMS} rooms, 16 on the way in each": Shape(ROOMS, ROOMS, 1, 16),
+}
 
 
 def once(bench: Bench) -> Iterator[Reading]:
-    for rooms in ROOMS:
-        yield _read(bench, rooms)
+    for figure, shape in SHAPES.items():
+        yield _read(bench, figure, shape)
 
 
-def _read(bench: Bench, rooms: int) -> Reading:
-    with bench.node() as node:
-        ours, window = uvloop.run(_node(node.port, rooms, node.pids, bench.seconds))
-    ceilings: dict[str, Rate] = {}
-    if bench.tools is not None:
-        with bench.ceiling("direct") as server:
-            ceilings["C echo"] = uvloop.run(_echo(server.port, rooms, server.pids, bench.seconds))
+def _read(bench: Bench, figure: str, shape: Shape) -> Reading:
+    frames = said.acked()
+    with (
+        bench.node(None, *STEADY) as node,
+        gathered(node.port, shape, frames, shape.paths(), mark=said.ACK) as flood,
+    ):
+        sample = flood.sample()
+        ours = flood.run(bench.seconds, node.pids)
+    with (
+        bench.bare(sample, len(frames(1))) as server,
+        gathered(server.port, shape, frames, shape.paths(), mark=said.ACK) as flood,
+    ):
+        bare = flood.run(bench.seconds, server.pids)
+    in_all = shape.on_the_way * (1 if shape.kind is InTurn else shape.rooms)
     with bench.broker() as broker:
-        ceilings["JetStream appends"] = uvloop.run(
-            _appends(broker.port, rooms, broker.pids, bench.seconds)
-        )
-    return Reading(
-        "one hot room" if rooms == 1 else f"{rooms} rooms",
-        "messages/s",
+        appends, window = uvloop.run(_appends(broker, shape.rooms, in_all, bench.seconds))
+    return acked(
+        figure,
         ours,
-        {name: rate for name, (rate, _) in ceilings.items()},
-        max(window.foreign, *(used.foreign for _, used in ceilings.values())),
-        {
-            f"{name}_cpu_us_per_message": used / window.seconds / ours * 1e6
-            for name, used in window.by_name.items()
-        },
+        {"bare": bare.messages, "JetStream appends": appends},
+        max(ours.window.foreign, bare.window.foreign, window.foreign),
     )
 
 
-async def _node(port: int, rooms: int, servers: list[int], seconds: float) -> Rate:
-    sockets = [(await joined(port, f"room-{i}", f"ann-{i}"))[0] for i in range(rooms)]
-    loop = ClosedLoop(IN_FLIGHT)
-    asking(loop, sockets)
-    rate = await loop.rate(seconds, servers)
-    await closed(sockets)
-    return rate
+def acked(figure: str, ours: Flow, ceilings: dict[str, float], foreign: float) -> Reading:
+    """Messages per second, and what each cost."""
+    details = {**ours.cpu_us("message"), "load_busy": ours.load_busy}
+    return Reading(
+        figure, "messages/s", ours.messages, ceilings, foreign, details, busy=ours.busy
+    )  # fmt: skip
 
 
-async def _echo(port: int, sockets: int, servers: list[int], seconds: float) -> Rate:
-    async with echoing(port, IN_FLIGHT, sockets) as loop:
-        return await loop.rate(seconds, servers)
-
-
-async def _appends(port: int, subjects: int, servers: list[int], seconds: float) -> Rate:
-    loop = ClosedLoop(IN_FLIGHT)
-    appender = await Appender.open(port, lambda _: loop.answered())
+async def _appends(
+    broker: Server, subjects: int, on_the_way: int, seconds: float
+) -> tuple[float, Window]:
+    loop = ClosedLoop(on_the_way)
+    appender = await Appender.open(broker.port, lambda _: loop.answered())
     turn = 0
 
     def ask() -> None:
@@ -72,6 +72,6 @@ async def _appends(port: int, subjects: int, servers: list[int], seconds: float)
         appender.append(f"room-{turn}", PAYLOAD)
 
     loop.ask = ask
-    rate = await loop.rate(seconds, servers)
+    rate = await loop.rate(seconds, broker.pids)
     await appender.close()
     return rate

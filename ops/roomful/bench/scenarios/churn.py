@@ -1,0 +1,51 @@
+"""Connections come and go, and vanish without a word: does the node's memory stay what it was?"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from roomful.bench.crowd import Crowd
+from roomful.bench.flood import JOINED, Shape
+from roomful.bench.measure import Reading
+from roomful.bench.processes import Server, Window, rss_kb
+from roomful.bench.subject import Bench
+
+ONE_WAVE: Final = 500
+ROOMS: Final = 50
+WARM_WAVES: Final = 8
+WAVES: Final = 40
+"""20,000 connections."""
+GRACE_S: Final = 1.0
+"""After it, who has vanished has left: it is forgotten, as far as it ever will be."""
+BOUND: Final = 1.05
+
+
+def once(bench: Bench) -> Iterator[Reading]:
+    with (
+        bench.node(None, "--grace-s", f"{GRACE_S:g}") as node,
+        Crowd.gathering() as crowd,
+        Window(node.pids) as window,
+    ):
+        before = _come_and_go(crowd, node, WARM_WAVES)
+        after = _come_and_go(crowd, node, WAVES)
+    count = ONE_WAVE * WAVES
+    details = {
+        "before_mb": before / 1024,
+        "after_mb": after / 1024,
+        "grown_kb_each": (after - before) / count,
+    }
+    figure = f"memory after {count:,} more came and went"
+    yield Reading(
+        figure, "of before", after / before, {"bound": BOUND}, window.foreign, details
+    )  # fmt: skip
+
+
+def _come_and_go(crowd: Crowd, node: Server, waves: int) -> int:
+    """The node's memory, kB, once they are all forgotten."""
+    for _ in range(waves):
+        lines = crowd.enter(node.port, Shape(ONE_WAVE, ROOMS).paths(), JOINED)
+        crowd.leave(lines)
+    # One stays, and hears the last of them leave.
+    witness = crowd.enter(node.port, Shape(1).paths(), JOINED)
+    crowd.stay(2 * GRACE_S)
+    crowd.leave(witness)
+    return rss_kb(node.pid)
