@@ -112,6 +112,10 @@ class ResilientClient(Client):
             await self._process_op_err(errors.Error(f"nats: {err_msg}"))
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
+        if not self.is_connected:
+            # nats-py would write what is pending to the socket that was lost, and uvloop raises.
+            self._pending = []
+            self._pending_data_size = 0
         await super()._close(status, do_cbs)
         if status == Client.CLOSED:
             # Whoever waits for the broker looks again, and finds the client closed.

@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+import uvloop
 from tests.support.nats_server import NatsServer
 from tests.support.twins import Echo, opened, until
 
@@ -103,6 +104,18 @@ async def test_closing_sends_what_is_pending(nats_server: NatsServer, lean: bool
         await says.close()
         await until(lambda: len(heard) == 1000)
     assert heard == [b"%d" % n for n in range(1000)]
+
+
+@LEAN
+def test_closing_while_the_broker_is_away(frail_server: NatsServer, lean: bool) -> None:
+    async def close() -> None:
+        async with await opened(frail_server, "test", lean) as connection:
+            frail_server.kill()
+            await until(lambda: not connection.connected)
+            connection.publish(b"conn.lost", b"never to be heard")
+
+    # On this loop, as nodes run on it: a socket that was lost raises if it is written to.
+    uvloop.run(close())
 
 
 @LEAN
