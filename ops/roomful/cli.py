@@ -4,15 +4,14 @@ Whatever the person at the keyboard can mend is one sentence on stderr and exit 
 is 2, as everywhere. A traceback is a bug.
 """
 
-import asyncio
 import sys
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any
 
 import typer
-import uvloop
 
 from roomful import look, tables
 from roomful.apps import load_app
@@ -22,9 +21,11 @@ from roomful.drain import drain
 from roomful.failure import Failure
 from roomful.flags import with_settings
 from roomful.logs import configure
+from roomful.loop import run
 from roomful.serve import serve as run_node
 from roomful.sources import load
 from roomful.tail import tail
+from roomful.workers.supervise import supervise
 from roomful_nodes.node import Node
 from roomful_rooms.kinds import Kinds
 
@@ -53,10 +54,14 @@ def serve(config_file: ConfigFile = None, **flags: Any) -> None:
     """Run a node, with a broker of its own unless --nats names one."""
     config = load(_given(flags), config_file).config
     config = config.model_copy(update={"node_id": config.node_id or token_hex(4)})
-    kinds = Kinds(load_app(config.app) if config.app else ())
-    configure(config.log_format, config.log_level, node=str(config.node_id))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_node(config, kinds, _welcome))
+    welcome = partial(_welcome, config.node.address)
+    if config.workers > 1:
+        configure(config.log_format, config.log_level, node=str(config.node_id))
+        run(supervise(config, welcome))
+    else:
+        kinds = Kinds(load_app(config.app) if config.app else ())
+        configure(config.log_format, config.log_level, node=str(config.node_id))
+        run(run_node(config, kinds, welcome))
 
 
 @app.command()
@@ -92,7 +97,7 @@ def _given(flags: dict[str, Any]) -> dict[str, object]:
     return {name: value for name, value in flags.items() if value not in (None, [])}
 
 
-def _welcome(node: Node) -> None:
+def _welcome(address: str, *_: Node) -> None:
     """For people only: what starts a node by itself reads the log and asks /readyz."""
     if sys.stdout.isatty():
-        typer.secho(f"Roomful is at http://{node.settings.address}/ (Ctrl-C stops it)", bold=True)
+        typer.secho(f"Roomful is at http://{address}/ (Ctrl-C stops it)", bold=True)

@@ -5,6 +5,7 @@ Every setting has one name: `--drain-window-s`, `ROOMFUL_DRAIN_WINDOW_S` and `dr
 set in one place and not in another.
 """
 
+from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -17,10 +18,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from roomful.cores import usable_cores
 from roomful_nodes.settings import DEFAULT_PORT, AuthSettings, NodeSettings, is_loopback
 from roomful_protocol.frames import Limits
 
 PREFIX: Final = "ROOMFUL_"
+NODE_ID: Final = 32
+"""Characters that a node's name may have."""
 
 # A list is given with commas in the environment, repeated as a flag, and as an array in the file.
 Listed = Annotated[tuple[str, ...], NoDecode]
@@ -41,10 +45,15 @@ class Config(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="Port to listen on.")
+    workers: int = Field(
+        1, ge=1, le=256, description="Nodes on this port, one process each; auto is one a core."
+    )
     app: str | None = Field(None, description="Your rooms, as module:object.")
     data_dir: Path = Field(Path(".roomful"), description="Where the embedded broker stores rooms.")
     node_id: str | None = Field(
-        None, pattern=r"^[a-z0-9]{1,32}$", description="Name of this node; unique in the cluster."
+        None,
+        pattern=rf"^[a-z0-9]{{1,{NODE_ID}}}$",
+        description="Name of this node; unique in the cluster.",
     )
 
     nats: Listed = Field((), description="NATS servers to use; none starts an embedded one.")
@@ -127,6 +136,11 @@ class Config(BaseSettings):
                 raise ValueError("A server is given as nats://host:4222")
         return urls
 
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_a_core(cls, value: object) -> object:
+        return usable_cores() if value == "auto" else value
+
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -193,11 +207,33 @@ class Config(BaseSettings):
             request_timeout_s=self.request_timeout_s,
         )
 
+    @property
+    def worker_ids(self) -> tuple[str, ...]:
+        """What the nodes are called that share the port."""
+        return tuple(f"{self.node_id}w{number}" for number in range(1, self.workers + 1))
+
+    def on(self, url: str, token: str, sync_s: float) -> "Config":
+        """The same with a broker that is there."""
+        broker = {"nats": (url,), "nats_token": SecretStr(token), "nats_sync_s": sync_s}
+        return self.model_copy(update=broker)
+
+    def packed(self) -> str:
+        """All of it, secrets included, for another process of ours."""
+        return dumps(self.model_dump(exclude_none=True), default=_bare)
+
+    @classmethod
+    def unpacked(cls, packed: str) -> "Config":
+        return cls.model_validate(loads(packed))
+
     def _anonymous(self) -> bool:
         # With tokens configured a node on loopback stands behind a proxy: nobody is anonymous.
         if self.anonymous is None:
             return is_loopback(self.host) and not self.auth.enabled
         return self.anonymous
+
+
+def _bare(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -16,6 +16,7 @@ from structlog import get_logger
 from roomful.embedded_folder import SYNC_S, EmbeddedError, Folder, is_free, unwritable
 from roomful.embedded_health import gave_up
 from roomful.embedded_process import Process, end, find_binary, start
+from roomful.pauses import Pauses
 from roomful_nodes.nats_broker import Broker
 
 __all__ = ["EmbeddedError", "EmbeddedServer"]
@@ -157,19 +158,15 @@ class EmbeddedServer:
 
     async def _keep(self, binary: str) -> None:
         """Start the server again whenever it ends, after growing pauses."""
-        loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE_S
+        loop, pauses = asyncio.get_running_loop(), Pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S)
         while True:
             since = loop.time()
             code = await self._ended()
             log.error("embedded.died", code=code, last=self._opened().last_words())
-            if loop.time() - since > STEADY_S:
-                pause = FIRST_PAUSE_S
-            running = False
+            ran_s, running = loop.time() - since, False
             while not running:
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE_S, 2 * pause)
-                running = await self._relaunched(binary)
+                await asyncio.sleep(pauses.after(ran_s))
+                ran_s, running = 0.0, await self._relaunched(binary)
 
     async def _ended(self) -> int:
         """Wait until the server has ended, or end it when it has given up writing; its code."""

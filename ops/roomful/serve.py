@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
@@ -15,11 +16,13 @@ import structlog
 
 from roomful.config import Config
 from roomful.embedded import EmbeddedError, EmbeddedServer
+from roomful.ending import End
 from roomful.failure import Failure
 from roomful_nodes.nats_broker import Broker, seams_on
 from roomful_nodes.nats_connection import BrokerError
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams
+from roomful_nodes.settings import NodeSettings
 from roomful_nodes.site import serving
 from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Unavailable
@@ -36,16 +39,23 @@ PAUSE_S: Final = 0.5
 log = structlog.get_logger()
 
 
-async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -> None:
+async def serve(
+    config: Config,
+    kinds: Kinds,
+    started: Callable[[Node], None],
+    siblings: Path | None = None,
+) -> None:
     """Run a node until SIGTERM or SIGINT: then drain and stop. A second signal hurries.
 
-    `started` is called when the node takes clients. Raises Failure for what an operator can mend.
+    `started` is called when the node takes clients. `siblings`: where nodes meet that share the
+    port. Raises Failure for what an operator can mend.
     """
-    end = _End()
+    end = End()
     async with AsyncExitStack() as running:
         try:
             seams = await running.enter_async_context(_seams(config, end.lose_broker))
-            node = await running.enter_async_context(_patiently(config, kinds, seams, end))
+            settings = replace(config.node, siblings=siblings)
+            node = await running.enter_async_context(_patiently(settings, kinds, seams, end))
         except (BrokerError, EmbeddedError) as problem:
             raise Failure(str(problem)) from None
         except Unavailable:
@@ -53,10 +63,7 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
         except Conflict as problem:
             raise Failure(str(problem)) from None
         except OSError as error:
-            raise Failure(
-                f"Cannot listen on {config.node.address} ({_reason(error)}):"
-                " choose another --port or --host."
-            ) from None
+            raise cannot_listen(config.node.address, error) from None
         _settle_memory()
         started(node)
         await _first_of(end.wanted, node.replaced)
@@ -73,7 +80,7 @@ async def serve(config: Config, kinds: Kinds, started: Callable[[Node], None]) -
 
 @asynccontextmanager
 async def _patiently(
-    config: Config, kinds: Kinds, seams: Seams, end: "_End"
+    settings: NodeSettings, kinds: Kinds, seams: Seams, end: End
 ) -> AsyncIterator[Node]:
     """A node, once the broker answers: new streams of a cluster have no leader for a while."""
     loop = asyncio.get_running_loop()
@@ -81,7 +88,7 @@ async def _patiently(
     async with AsyncExitStack() as running:
         while True:
             try:
-                node = await running.enter_async_context(serving(config.node, kinds, seams))
+                node = await running.enter_async_context(serving(settings, kinds, seams))
                 break
             except Unavailable:
                 if loop.time() > deadline or end.wanted.is_set():
@@ -91,30 +98,18 @@ async def _patiently(
         yield node
 
 
+def cannot_listen(address: str, error: OSError) -> Failure:
+    """What to say when the port cannot be had."""
+    return Failure(
+        f"Cannot listen on {address} ({_reason(error)}): choose another --port or --host."
+    )
+
+
 def _reason(error: OSError) -> str:
     # The loop's own text repeats the address; names that cannot be resolved have no errno's text.
     if isinstance(error, socket.gaierror) or error.errno is None:
         return str(error.strerror or error)
     return os.strerror(error.errno)
-
-
-class _End:
-    """Why and how the node is to end: asked to, in a hurry, or because the broker is gone."""
-
-    def __init__(self) -> None:
-        self.wanted = asyncio.Event()
-        self.hurried = asyncio.Event()
-        self.broker_lost = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
-
-    def lose_broker(self) -> None:
-        self.broker_lost = True
-        self.wanted.set()
-
-    def _signalled(self) -> None:
-        (self.hurried if self.wanted.is_set() else self.wanted).set()
 
 
 @asynccontextmanager

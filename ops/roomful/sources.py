@@ -1,5 +1,6 @@
 """Where settings come from: flags, then the environment, then a file, then the defaults."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
-from roomful.config import KEY_PAIR, PREFIX, SHARED_SECRET, Config, secret
+from roomful.config import KEY_PAIR, NODE_ID, PREFIX, SHARED_SECRET, Config, secret
 from roomful.failure import Failure
 from roomful_nodes.settings import is_loopback
 
@@ -96,6 +97,7 @@ def _check(config: Config) -> None:
             "The embedded broker has a sync interval of its own: --nats-sync-s says that of the"
             " servers named with --nats."
         )
+    _check_workers(config)
     verifiable = (SHARED_SECRET if auth.secret else ()) + (KEY_PAIR if auth.public_key else ())
     for name in config.jwt_algorithms:
         if name not in verifiable:
@@ -103,3 +105,18 @@ def _check(config: Config) -> None:
                 f"Tokens signed with {name} cannot be verified: HS* needs --jwt-secret,"
                 " the others need --jwt-public-key."
             )
+
+
+def _check_workers(config: Config) -> None:
+    if config.workers == 1:
+        return
+    if sys.platform != "linux":
+        raise Failure(
+            "Several workers on one port need Linux, which spreads connections over them: start"
+            " nodes with a --port each, behind a proxy."
+        )
+    if len(max(config.worker_ids, key=len)) > NODE_ID:
+        raise Failure(
+            f"The node id {config.node_id} is too long to have the number of a worker added: choose"
+            " a shorter --node-id."
+        )

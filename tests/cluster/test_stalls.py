@@ -1,7 +1,6 @@
 """Rooms whose code blocks, hangs or crashes: the others go on, and it is said which it is."""
 
 import asyncio
-import json
 import signal
 import time
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 from tests.cluster.conftest import Connect, StartNode
 from tests.support.cluster import NodeProcess, until
-from tests.support.wire import Json
 
 APP = """
 import asyncio, os, time
@@ -41,11 +39,6 @@ def app(tmp_path: Path) -> str:
     return "trying:Trying"
 
 
-def _logged(node: NodeProcess, event: str) -> list[Json]:
-    lines = [json.loads(line) for line in node.log.splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
 async def test_a_blocking_handler_is_named_and_its_rooms_taken_over(
     start_node: StartNode, connect: Connect, app: str
 ) -> None:
@@ -56,22 +49,22 @@ async def test_a_blocking_handler_is_named_and_its_rooms_taken_over(
     await wires[0].send({"type": "try.block", "room": "lobby", "data": {"seconds": 6}, "id": "b"})
 
     def stalled() -> list[int]:
-        return [i for i, node in enumerate(nodes) if _logged(node, "loop.stalled")]
+        return [i for i, node in enumerate(nodes) if node.logged("loop.stalled")]
 
     await until(stalled, "the stall is reported while it lasts")
     [at] = stalled()
     blocked, other, wire = nodes[at], nodes[1 - at], wires[1 - at]
-    line = _logged(blocked, "loop.stalled")[0]
+    line = blocked.logged("loop.stalled")[0]
     assert (line["room"], line["ask"]) == ("lobby", "try.block")
     assert 'time.sleep(message.data["seconds"])' in line["stack"]
-    assert not _logged(blocked, "loop.resumed")
+    assert not blocked.logged("loop.resumed")
 
-    await until(lambda: _logged(other, "node.lost"), "its lease expires")
+    await until(lambda: other.logged("node.lost"), "its lease expires")
     ack = await wire.say("lobby", "we go on")
     assert ack["type"] == "ack"
-    assert not _logged(blocked, "loop.resumed"), "it was not taken over while it was blocked"
+    assert not blocked.logged("loop.resumed"), "it was not taken over while it was blocked"
 
-    await until(lambda: _logged(blocked, "loop.resumed"), "it wakes", within_s=15)
+    await until(lambda: blocked.logged("loop.resumed"), "it wakes", within_s=15)
     await until(blocked.ready, "and is of use again", within_s=15)
     assert (await wires[at].say("lobby", "here again"))["type"] == "ack"
     for one in wires:
@@ -88,8 +81,8 @@ async def test_a_pause_of_the_whole_process_is_no_handlers_fault(
     await until(lambda: _stopped(node), "it stands still")
     await asyncio.sleep(3)  # the pause itself
     node.signal(signal.SIGCONT)
-    await until(lambda: _logged(node, "node.lease_lost"), "it has noticed")
-    assert not _logged(node, "loop.stalled")
+    await until(lambda: node.logged("node.lease_lost"), "it has noticed")
+    assert not node.logged("loop.stalled")
 
 
 def _stopped(node: NodeProcess) -> bool:
@@ -125,7 +118,7 @@ async def test_a_room_that_crashes_on_each_start_is_backed_off_alone(
         assert (await ann.say("lobby", f"{number}"))["type"] == "ack"
     assert (await bob.where(id="in"))["error"]["code"] == "unavailable"
     took = time.monotonic() - started
-    crashes = [_logged(node, "room.crashed") for node in nodes]
+    crashes = [node.logged("room.crashed") for node in nodes]
     assert sum(map(len, crashes)) >= 2
     # Its partition may have moved meanwhile, and each node backs off for itself.
     for lines in crashes:

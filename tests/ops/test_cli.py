@@ -76,6 +76,7 @@ def test_version(run: Run) -> None:
     ("args", "said"),
     [
         (["serve", "--port", "x"], "The setting port (flag --port) cannot be used"),
+        (["serve", "--workers", "0"], "The setting workers (flag --workers) cannot be used"),
         (["serve", "--host", "::"], "Refusing to listen on :: for everybody"),
         (["serve", "--config-file", "none.toml"], "There is no configuration file none.toml"),
         (["serve", "--app", "none:X"], "There is no module none"),

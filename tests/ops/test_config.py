@@ -24,6 +24,8 @@ def test_the_defaults_are_those_of_the_node() -> None:
 def test_every_setting_of_a_node_can_be_set() -> None:
     grouped = {"auth": "jwt_secret", "limits": "limit_rooms"}
     for field in fields(NodeSettings):
+        if field.name == "siblings":
+            continue  # Workers meet where their supervisor says.
         assert grouped.get(field.name, field.name) in Config.model_fields
 
 
@@ -119,3 +121,19 @@ def test_secrets_do_not_show() -> None:
 )
 def test_what_is_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_it_reaches_another_process_whole(tmp_path: Path) -> None:
+    given = config(
+        jwt_secret=SECRET, jwt_public_key=PEM, admin_token="opensesame", nats=["nats://a:4222"],
+        data_dir=tmp_path, anonymous=False, workers=3, node_id="n", nats_sync_s=0,
+    )  # fmt: skip
+    assert Config.unpacked(given.packed()) == given
+    assert Config.unpacked(config().packed()) == config()
+    assert given.worker_ids == ("nw1", "nw2", "nw3")
+
+
+def test_one_worker_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roomful.config.usable_cores", lambda: 6)
+    assert config(workers="auto").workers == 6
+    assert config(workers="4").workers == 4

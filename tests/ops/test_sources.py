@@ -94,8 +94,16 @@ def test_nobody_is_let_in_from_outside_by_accident(host: str) -> None:
             {"jwt_algorithms": ["HS256"], "jwt_public_key": "-----BEGIN PUBLIC KEY-----"},
             "HS256 cannot be verified",
         ),
+        ({"workers": "10", "node_id": "n" * 30}, "n{30} is too long to have the number of a"),
     ],
 )
 def test_settings_that_do_not_go_together(flags: dict[str, object], said: str) -> None:
     with pytest.raises(Failure, match=said):
         load(flags)
+
+
+def test_workers_share_a_port_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert load({"workers": "1"}).config.workers == 1
+    with pytest.raises(Failure, match="need Linux"):
+        load({"workers": "2"})

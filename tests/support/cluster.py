@@ -1,6 +1,7 @@
 """Real nodes as processes, on one broker: to be killed, paused and restarted by tests."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -50,6 +51,7 @@ class NodeProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._args = args
+        folder.mkdir(exist_ok=True)
         self._output = folder / f"node-{self.port}.log"
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
@@ -57,6 +59,11 @@ class NodeProcess:
     @property
     def log(self) -> str:
         return self._output.read_text() if self._output.exists() else ""
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log about this."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,5 @@
 """`roomful check`: what it is called with."""
 
-import asyncio
 import shutil
 from pathlib import Path
 from random import SystemRandom
@@ -8,7 +7,6 @@ from tempfile import mkdtemp
 from typing import Annotated, Final
 
 import typer
-import uvloop
 
 from roomful.check import crowd, faults, report
 from roomful.check.cluster import Shape
@@ -16,6 +14,7 @@ from roomful.check.crowd import Scale
 from roomful.check.trial import Design, Result, Trial
 from roomful.failure import Failure
 from roomful.logs import configure
+from roomful.loop import run
 
 LOCAL_GRACE_S: Final = 6.0
 USUAL_GRACE_S: Final = 15.0
@@ -106,8 +105,7 @@ def _run(design: Design, folder: Path) -> Result:
     with (folder / "check.log").open("w", buffering=1) as log, report.shown() as progress:
         configure("json", "info", node="check", stream=log)
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(Trial(design, folder, progress).run())
+            return run(Trial(design, folder, progress).run())
         except TimeoutError:
             raise Failure(
                 f"The check hangs while {progress.phase}: its files are in {folder}."
