@@ -75,7 +75,7 @@ async def test_the_broker_answers_late_and_resets_its_connections_again_and_agai
 ) -> None:
     async with FaultProxy("127.0.0.1", urlsplit(frail_server.url).port or 0) as line:
         nats = f"nats://127.0.0.1:{line.port}"
-        party = Party([await start_node(nats=nats), await start_node(nats=nats)])
+        party = Party(await asyncio.gather(start_node(nats=nats), start_node(nats=nats)))
         connections = line.accepted
 
         async def late() -> None:

@@ -1,5 +1,6 @@
 """Brokers that forget: a machine that boots, and a store that is put back as it was before."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -114,7 +115,7 @@ def copied(server: NatsServer, copy: Path) -> Path:
 async def test_a_store_put_back_under_living_nodes_is_noticed_by_all(
     start_node: StartNode, connect: Connect, frail_server: NatsServer, tmp_path: Path
 ) -> None:
-    nodes = [await start_node(), await start_node()]
+    nodes = await asyncio.gather(start_node(), start_node())
     ann = await connect(nodes[0], room="lobby", user="ann")
     bob = await connect(nodes[1], room="lobby", user="bob")
     for wire in (ann, bob):

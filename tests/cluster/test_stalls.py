@@ -42,7 +42,7 @@ def app(tmp_path: Path) -> str:
 async def test_a_blocking_handler_is_named_and_its_rooms_taken_over(
     start_node: StartNode, connect: Connect, app: str
 ) -> None:
-    nodes = [await start_node("--app", app) for _ in range(2)]
+    nodes = await asyncio.gather(*(start_node("--app", app) for _ in range(2)))
     wires = [await connect(node, room="lobby", user="ann") for node in nodes]
     for wire in wires:
         await wire.next("joined")
@@ -108,7 +108,8 @@ async def test_a_handler_that_never_returns_costs_its_own_room_its_time_limit(
 async def test_a_room_that_crashes_on_each_start_is_backed_off_alone(
     start_node: StartNode, connect: Connect, app: str
 ) -> None:
-    nodes = [await start_node("--app", app, "--request-timeout-s", "4") for _ in range(2)]
+    flags = ("--app", app, "--request-timeout-s", "4")
+    nodes = await asyncio.gather(*(start_node(*flags) for _ in range(2)))
     ann = await connect(nodes[0], room="lobby", user="ann")
     await ann.next("joined")
     bob = await connect(nodes[1], user="bob")

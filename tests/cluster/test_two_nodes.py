@@ -1,12 +1,14 @@
 """Two nodes on one broker are one system."""
 
+import asyncio
+
 from tests.cluster.conftest import Connect, StartNode
 from tests.support.checks import check_contiguous, check_same_order
 from tests.support.cluster import until
 
 
 async def test_chat_across_nodes(start_node: StartNode, connect: Connect) -> None:
-    one, two = await start_node(), await start_node()
+    one, two = await asyncio.gather(start_node(), start_node())
     ann = await connect(one, room="lobby", user="ann", name="Ann")
     await ann.next("joined")
     bob = await connect(two, room="lobby", user="bob", name="Bob")
@@ -28,7 +30,7 @@ async def test_chat_across_nodes(start_node: StartNode, connect: Connect) -> Non
 
 
 async def test_rooms_of_any_name(start_node: StartNode, connect: Connect) -> None:
-    one, two = await start_node(), await start_node()
+    one, two = await asyncio.gather(start_node(), start_node())
     names = ["a.b", "with space", "*", ">", "房间", "🙂" * 128, "_x", "tab\tand\nline"]
     ann = await connect(one, room=names)
     bob = await connect(two, room=names)
@@ -41,7 +43,7 @@ async def test_rooms_of_any_name(start_node: StartNode, connect: Connect) -> Non
 
 
 async def test_targeted_messages_across_nodes(start_node: StartNode, connect: Connect) -> None:
-    one, two = await start_node(), await start_node()
+    one, two = await asyncio.gather(start_node(), start_node())
     ann = await connect(one, user="ann", room="lobby")
     bob = await connect(two, user="bob", room="lobby")
     bob_too = await connect(one, user="bob")
@@ -74,7 +76,7 @@ async def test_targeted_messages_across_nodes(start_node: StartNode, connect: Co
 
 
 async def test_ephemeral_messages_have_no_seq(start_node: StartNode, connect: Connect) -> None:
-    one, two = await start_node(), await start_node()
+    one, two = await asyncio.gather(start_node(), start_node())
     ann, bob = await connect(one, room="lobby"), await connect(two, room="lobby")
     await ann.next("joined")
     await bob.next("joined")
