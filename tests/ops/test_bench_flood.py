@@ -62,7 +62,7 @@ def test_an_ear_finds_marks_wherever_the_stream_is_cut(mark: bytes) -> None:
         ear = Ear(mark)
         ear.hear(stream[:cut])
         ear.hear(stream[cut:])
-        assert (ear.messages, ear.bytes) == (5, len(stream))
+        assert (ear.messages, ear.size) == (5, len(stream))
 
 
 # -- floods ----------------------------------------------------------------------------------------

@@ -23,10 +23,10 @@ _UPGRADED: Final = (
 class Member:
     """`due`: what the kernel has not taken yet."""
 
-    __slots__ = ("due", "room", "socket")
+    __slots__ = ("due", "room", "tcp")
 
     def __init__(self, made: socket.socket) -> None:
-        self.socket = made
+        self.tcp = made
         self.room: Room | None = None
         self.due = b""
 
@@ -67,8 +67,7 @@ class Bare:
                 touched.add(room)
         for room in touched:
             count, room.credit = divmod(room.credit, self._size)
-            if count:
-                data = self._answer * count
+            if data := self._answer * count:
                 for member in room.members:
                     self._send(member, member.due + data if member.due else data)
 
@@ -82,13 +81,13 @@ class Bare:
     def _read(self, member: Member) -> Room | None:
         """Which room something was said in."""
         try:
-            size = member.socket.recv_into(self._buffer, SIZE, self._flags(member))
+            size = member.tcp.recv_into(self._buffer, SIZE, self._flags(member))
         except OSError:
             size = 0
         room = member.room
         if not size:
-            del self._members[member.socket.fileno()]
-            member.socket.close()
+            del self._members[member.tcp.fileno()]
+            member.tcp.close()
             if room is not None:
                 room.members.discard(member)
             return None
@@ -112,7 +111,7 @@ class Bare:
     def _send(self, member: Member, data: bytes) -> None:
         waited = bool(member.due)
         try:
-            sent = member.socket.send(data)
+            sent = member.tcp.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -120,7 +119,7 @@ class Bare:
         member.due = data[sent:]
         if bool(member.due) != waited:
             more = select.EPOLLOUT if member.due else 0
-            self._epoll.modify(member.socket, select.EPOLLIN | more)
+            self._epoll.modify(member.tcp, select.EPOLLIN | more)
 
 
 def main() -> None:

@@ -11,8 +11,7 @@ import typer
 
 from roomful.bench import machine, report
 from roomful.bench.compare import compared
-from roomful.bench.machine import Machine
-from roomful.bench.measure import Figure
+from roomful.bench.plot import drawn, panels
 from roomful.bench.scenarios import SCENARIOS
 from roomful.bench.subject import Bench
 from roomful.bench.suite import Suite
@@ -40,6 +39,9 @@ def bench(
     ] = REPEATS,
     quick: Annotated[bool, typer.Option(help="One repeat, windows of a second.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw what growth has measured into this SVG.")
+    ] = None,
     compare: Compared = None,
     tools: Annotated[
         Path | None, typer.Option(help="A folder with cfan.c, a server in C to compare with.")
@@ -61,7 +63,12 @@ def bench(
         wanted = 1 if quick else repeats
         with report.progress(names, wanted) as told:
             found, failed = Suite(subject, wanted).run(names, told)
-    _report(described, found, json)
+    result = report.Result(described, tuple(found))
+    report.print_result(result)
+    if json is not None:
+        json.write_text(json_of.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n")
+    if plot is not None:
+        plot.write_text(drawn(panels(result.figures), "µs per delivery"))
     if failed:
         raise Failure(f"Not measured: {', '.join(failed)}.")
     return None
@@ -90,11 +97,3 @@ def _read(file: Path) -> report.Result:
         raise Failure(f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError):
         raise Failure(f"{file} was not written by roomful bench --json.") from None
-
-
-def _report(described: Machine, found: Sequence[Figure], json: Path | None) -> None:
-    result = report.Result(described, tuple(found))
-    if found:
-        report.print_result(result)
-    if json is not None:
-        json.write_text(json_of.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n")

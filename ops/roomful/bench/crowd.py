@@ -33,18 +33,18 @@ _REQUEST: Final = (
 class Ear:
     """What is heard on one connection. A message is told by `mark`, which each has once.
 
-    `record`: where all that is heard is kept, if anywhere.
+    `size`: bytes. `record`: where all that is heard is kept, if anywhere.
     """
 
-    __slots__ = ("_mark", "_rest", "bytes", "messages", "record")
+    __slots__ = ("_mark", "_rest", "messages", "record", "size")
 
     def __init__(self, mark: bytes) -> None:
         self._mark, self._rest = mark, b""
-        self.bytes = self.messages = 0
+        self.size = self.messages = 0
         self.record: bytearray | None = None
 
     def hear(self, data: bytes) -> None:
-        self.bytes += len(data)
+        self.size += len(data)
         if self.record is not None:
             self.record += data
         # A mark that was cut in two is whole in the next piece.
@@ -56,10 +56,10 @@ class Ear:
 class Line:
     """One connection, in one room or none. `greeting`: what came while it entered."""
 
-    __slots__ = ("ear", "greeting", "room", "socket")
+    __slots__ = ("ear", "greeting", "room", "tcp")
 
     def __init__(self, made: socket.socket) -> None:
-        self.socket = made
+        self.tcp = made
         self.greeting = b""
         self.room: Room | None = None
         self.ear: Ear | None = None
@@ -70,13 +70,13 @@ Heard = tuple[float, Line, int]
 
 
 class Room:
-    """Lines that are all sent the same. `said`: messages for them."""
+    """Lines that are all sent the same. `said`: messages for them; `size`: bytes sent to all."""
 
-    __slots__ = ("_members", "bytes", "ear", "lines", "said")
+    __slots__ = ("_members", "ear", "lines", "said", "size")
 
     def __init__(self, lines: Sequence[Line], mark: bytes) -> None:
         self.lines, self._members = lines, len(lines)
-        self.said = self.bytes = 0
+        self.said = self.size = 0
         self.ear = lines[0].ear = Ear(mark)
         for line in lines:
             line.room = self
@@ -85,12 +85,12 @@ class Room:
     def heard(self) -> float:
         """Messages that all have, on the average; from how much they have been sent."""
         ear = self.ear
-        return self.bytes * ear.messages / (self._members * ear.bytes) if ear.bytes else 0.0
+        return self.size * ear.messages / (self._members * ear.size) if ear.size else 0.0
 
     @property
     def complete(self) -> bool:
         """Whether every line has been sent everything that was said, to the byte."""
-        return self.said == self.ear.messages and self.bytes == self._members * self.ear.bytes
+        return self.said == self.ear.messages and self.size == self._members * self.ear.size
 
 
 class Crowd:
@@ -127,7 +127,7 @@ class Crowd:
         while True:
             while len(coming) < AT_ONCE and (path := next(waiting, None)) is not None:
                 entered.append(line := self._dial(port, path))
-                coming.add(line.socket.fileno())
+                coming.add(line.tcp.fileno())
             if not coming:
                 return entered
             if time.perf_counter() > deadline:
@@ -148,7 +148,7 @@ class Crowd:
         return line
 
     def _read(self, line: Line) -> bytes:
-        data = line.socket.recv(SIZE)
+        data = line.tcp.recv(SIZE)
         if not data or data.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")):
             raise Broken(repr(data[:300]))
         return data
@@ -156,8 +156,8 @@ class Crowd:
     def leave(self, lines: Iterable[Line]) -> None:
         """Close these without a word."""
         for line in lines:
-            del self._lines[line.socket.fileno()]
-            line.socket.close()
+            del self._lines[line.tcp.fileno()]
+            line.tcp.close()
 
     # -- hearing -----------------------------------------------------------------------------------
 
@@ -173,16 +173,16 @@ class Crowd:
         for fd, _ in ready:
             line = lines[fd]
             if line.ear is None:
-                size = line.socket.recv_into(buffer, SIZE, socket.MSG_TRUNC)
+                size = line.tcp.recv_into(buffer, SIZE, socket.MSG_TRUNC)
             else:
-                size = line.socket.recv_into(buffer)
+                size = line.tcp.recv_into(buffer)
                 line.ear.hear(bytes(buffer[:size]))
             if not size:
                 raise Broken("a connection was closed")
             if noted is not None:
                 noted.append((time.perf_counter(), line, size))
             if (room := line.room) is not None:
-                room.bytes += size
+                room.size += size
                 touched.add(room)
         return touched
 
@@ -205,5 +205,5 @@ class Crowd:
         # A ping is small and comes alone: where it is cut in two, the next one will be answered.
         pings = [payload for first, payload in split(data)[0] if first == PING]
         for payload in pings:
-            line.socket.sendall(client_frame(payload, PONG))
+            line.tcp.sendall(client_frame(payload, PONG))
         return len(pings)

@@ -116,7 +116,7 @@ class Flood:
         share, more = divmod(count, len(speakers))
         for index in range(len(speakers) if share else more):
             line: Line = speakers[(turn + index) % len(speakers)]
-            line.socket.sendall(self._frames(share + (index < more)))
+            line.tcp.sendall(self._frames(share + (index < more)))
         self._turns[room] = (turn + more) % len(speakers)
 
     def _until(self, done: Callable[[], bool]) -> None:

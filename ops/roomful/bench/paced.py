@@ -47,7 +47,7 @@ class Paced:
             while due <= now:
                 number = len(self._sent)
                 self._sent.append(time.perf_counter())
-                members[number % len(members)].socket.sendall(numbered(number))
+                members[number % len(members)].tcp.sendall(numbered(number))
                 due += 1 / rate
             self._crowd.hear(self._heard)
         self._room.said = len(self._sent)

@@ -13,12 +13,15 @@ from roomful.bench.scenarios import (
     everybody,
     failover,
     fanout,
+    growth,
     handoff,
     idle,
+    inbound,
     paced,
     recovery,
     rooms,
     storm,
+    targeted,
 )
 from roomful.bench.subject import Bench
 
@@ -37,8 +40,11 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "paced": Scenario("latency at 10,000 and 500,000 deliveries a second", paced.once),
     "ack": Scenario("one message at a time in an idle room", ack.once),
     "rooms": Scenario("acked messages: one hot room, 200 rooms", rooms.once),
+    "inbound": Scenario("messages to a handler that does nothing", inbound.once),
+    "targeted": Scenario("messages to a user of another node, among others", targeted.once),
     "idle": Scenario("10,000 idle connections: handshakes, memory, heartbeats", idle.once),
     "churn": Scenario("20,000 connections that come and go: memory", churn.once),
+    "growth": Scenario("cost by members, rooms and nodes, for --plot", growth.once),
     "catchup": Scenario("one client that has missed 20,000 events", catchup.once),
     "recovery": Scenario("500 clients at once that have missed 20,000 each", recovery.once),
     "failover": Scenario("kill -9 of a node, 20 times, while people talk", failover.once),
