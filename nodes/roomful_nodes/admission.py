@@ -44,11 +44,17 @@ class Admission:
         # When the last of those who were turned away is to come again.
         self._promised = 0.0
 
+    def at_once(self) -> bool:
+        """Whether it is the caller's turn without waiting; then it has been taken."""
+        if self._waiting or self._left < 1:
+            return False
+        self._left -= 1
+        self._step_later()
+        return True
+
     async def turn(self) -> None:
         """Return when it is the caller's turn. Raises Crowded."""
-        if not self._waiting and self._left >= 1:
-            self._left -= 1
-            self._step_later()
+        if self.at_once():
             return
         if len(self._waiting) >= self._per_s * PATIENCE_S:
             self._metrics.turned_away_crowded.inc()

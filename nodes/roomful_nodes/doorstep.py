@@ -1,8 +1,8 @@
 """Where connections stand that have not asked for a WebSocket: no more of them than fit.
 
-Some say nothing, or a byte a minute. aiohttp gives them up after a while; here, whenever too many
-stand around, the one that has stood there for longest has to go: that one is hardly ever the
-well-behaved client, which has asked for what it wants within a moment.
+Some say nothing, or a byte a minute. Those are given up after a while, here or by aiohttp; and
+whenever too many stand around, the one that has stood there for longest has to go: that one is
+hardly ever the well-behaved client, which has asked for what it wants within a moment.
 """
 
 import asyncio
@@ -22,10 +22,18 @@ log = structlog.get_logger()
 
 
 class Doorstep:
-    """Makes the protocols for new connections; `server` makes those that it puts behind."""
+    """Makes the protocols for new connections. `take` may take one over with the first that it has
+    said; those that it leaves get what `server` makes for them."""
 
-    def __init__(self, server: Callable[[], asyncio.Protocol], metrics: Metrics) -> None:
-        self._server, self._metrics = server, metrics
+    def __init__(
+        self,
+        take: Callable[[asyncio.Transport, bytes], bool],
+        server: Callable[[], asyncio.Protocol],
+        metrics: Metrics,
+        patience_s: float = REQUEST_S,
+    ) -> None:
+        self.take, self.server = take, server
+        self._metrics, self._patience_s = metrics, patience_s
         # In the order of their coming.
         self._visitors: dict[Visitor, None] = {}
 
@@ -33,9 +41,10 @@ class Doorstep:
         return len(self._visitors)
 
     def __call__(self) -> asyncio.Protocol:
-        return Visitor(self, self._server())
+        return Visitor(self)
 
-    def come(self, visitor: "Visitor") -> None:
+    def come(self, visitor: "Visitor") -> asyncio.TimerHandle:
+        """Whoever is still silent when the timer ends has to go."""
         if len(self._visitors) >= VISITORS:
             oldest = next(iter(self._visitors))
             del self._visitors[oldest]
@@ -43,43 +52,75 @@ class Doorstep:
             log.debug("doorstep.full", visitors=VISITORS)
             oldest.transport.abort()
         self._visitors[visitor] = None
+        return asyncio.get_running_loop().call_later(self._patience_s, visitor.transport.abort)
 
     def go(self, visitor: "Visitor") -> None:
         self._visitors.pop(visitor, None)
 
+    def close(self) -> None:
+        """Cut those who have said nothing; the others are the server's."""
+        for visitor in list(self._visitors):
+            if visitor.silent:
+                visitor.transport.abort()
+
 
 class Visitor(asyncio.Protocol):
-    """One connection: all that happens to it is passed on to the `server`."""
+    """One connection, until it is known what it wants."""
 
-    def __init__(self, doorstep: Doorstep, server: asyncio.Protocol) -> None:
-        self._doorstep, self._server = doorstep, server
+    __slots__ = ("_doorstep", "_server", "_silence", "transport")
+
+    def __init__(self, doorstep: Doorstep) -> None:
+        self._doorstep = doorstep
+        self._server: asyncio.Protocol | None = None
+        self._silence: asyncio.TimerHandle | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has said nothing yet."""
+        return self._server is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by name.
         self.transport = cast("asyncio.Transport", transport)
-        self._doorstep.come(self)
-        self._server.connection_made(transport)
+        self._silence = self._doorstep.come(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._server is None:
+            self._hush()
+            if self._doorstep.take(self.transport, data):
+                self._doorstep.go(self)
+                return
+            self._server = self._doorstep.server()
+            self._server.connection_made(self.transport)
+        self._server.data_received(data)
 
     def enter(self) -> None:
         """It stands here no more: what happens to it from now on is the server's alone."""
         self._doorstep.go(self)
-        self.transport.set_protocol(self._server)
+        if self._server is not None:
+            self.transport.set_protocol(self._server)
+
+    def _hush(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._hush()
         self._doorstep.go(self)
-        self._server.connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self._server.data_received(data)
+        if self._server is not None:
+            self._server.connection_lost(exc)
 
     def eof_received(self) -> bool | None:
-        return self._server.eof_received()
+        return None if self._server is None else self._server.eof_received()
 
     def pause_writing(self) -> None:
-        self._server.pause_writing()
+        if self._server is not None:
+            self._server.pause_writing()
 
     def resume_writing(self) -> None:
-        self._server.resume_writing()
+        if self._server is not None:
+            self._server.resume_writing()
 
 
 def enter(transport: asyncio.BaseTransport) -> None:

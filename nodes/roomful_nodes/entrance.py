@@ -1,27 +1,51 @@
-"""Sockets over HTTP: a request becomes a conversation, and its frames are passed on."""
+"""Sockets over HTTP: a request becomes a conversation.
+
+Most clients' requests come whole, in one packet, and need not wait: those are answered here, with
+nothing of aiohttp's but its parser. All others go the long way, through aiohttp, which takes three
+times as much of everything and knows all of HTTP: requests in pieces or behind another, those that
+are refused, and those that wait for their turn. From the handshake on there is no difference.
+"""
 
 import asyncio
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import web
+from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, RawRequestMessage
+from multidict import CIMultiDictProxy
 
 from roomful_nodes.admission import Admission, Crowded
 from roomful_nodes.doorstep import enter
 from roomful_nodes.gateway import Gateway
-from roomful_nodes.handshake import offered_codec, origin_allowed
+from roomful_nodes.handshake import answer_to, offered_codec, origin_allowed
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import Outbox
+from roomful_nodes.outbox import CLOSE_S
 from roomful_nodes.pages import Pages
 from roomful_nodes.settings import NodeSettings
-from roomful_nodes.websocket import PUSHING, PushWebSocket, fault
+from roomful_nodes.websocket import Pace, WebSocket
 from roomful_protocol.codecs import CODECS, Codec
 
 WEB: Final = Path(__file__).parent / "web"
+PATH: Final = "/ws"
+SHORT_BYTES: Final = 16 * 1024
+"""What is longer goes the long way."""
+_READ_BYTES: Final = 2**16
+_LINE_BYTES: Final = 8190
+"""Of the first line and of each field, at most, as on the long way."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request for a WebSocket that can be answered: who asks for it, in what it is spoken."""
+
+    codec: Codec
+    answer: bytes
+    query: Iterable[tuple[str, str]]
 
 
 class Entrance:
@@ -29,61 +53,82 @@ class Entrance:
 
     def __init__(self, gateway: Gateway, settings: NodeSettings, metrics: Metrics) -> None:
         self._gateway, self._settings = gateway, settings
-        loop = asyncio.get_running_loop()
-        self._admission = Admission(settings.limit_connects_per_s, loop, metrics)
+        self._loop = asyncio.get_running_loop()
+        self._admission = Admission(settings.limit_connects_per_s, self._loop, metrics)
+        self._pace = Pace(settings.limits)
+        self._sockets: set[WebSocket] = set()
+        self._empty = asyncio.Event()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/ws", self._connect)
+        router.add_get(PATH, self._connect)
         Pages(WEB).add_routes(router)
 
-    def watch(self) -> None:
-        """Have silent sockets noticed, by the gateway or by aiohttp."""
-        if PUSHING:
-            self._gateway.watch_hearts()
-        else:
-            log.warning("gateway.slow", reason="this aiohttp is not built as expected")
+    async def close(self) -> None:
+        """Wait for the sockets to be closed, as their clients have been asked; cut those of whom
+        that was not enough."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                while self._sockets:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            for socket in self._sockets:
+                socket.abort()
+
+    # -- the short way -----------------------------------------------------------------------------
+
+    def take(self, transport: asyncio.Transport, said: bytes) -> bool:
+        """Let in who has `said` nothing but that it wants a WebSocket, if that can be done now;
+        False if not: then nothing has happened."""
+        request = self._request(said)
+        if request is None:
+            return False
+        message, early = request
+        try:
+            asked = self._asked(message.headers, message.url.query.items())
+        except web.HTTPException:
+            return False
+        if self._gateway.draining or not self._admission.at_once():
+            return False
+        self._open(transport, asked, early)
+        return True
+
+    def _request(self, said: bytes) -> tuple[RawRequestMessage, bytes] | None:
+        """The request for a WebSocket that `said` is, and what came behind it."""
+        if not said.startswith(b"GET /ws") or len(said) > SHORT_BYTES:
+            return None
+        parser = HttpRequestParser(
+            None, self._loop, _READ_BYTES, max_line_size=_LINE_BYTES, max_field_size=_LINE_BYTES
+        )
+        try:
+            requests, upgraded, early = parser.feed_data(said)
+        except HttpProcessingError:
+            return None
+        if not upgraded or len(requests) != 1:
+            return None
+        message, body = requests[0]
+        plain = body.is_eof() and message.version >= HttpVersion11 and message.url.path == PATH
+        return (message, early) if plain else None
+
+    # -- the long way ------------------------------------------------------------------------------
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
-        """The whole life of one socket."""
-        codec = self._admitted(request)
+        """Answer over HTTP what can be answered so, and take the connection from aiohttp else."""
+        try:
+            asked = self._asked(request.headers, request.query.items())
+        except web.HTTPForbidden:
+            origin = request.headers.get("Origin")
+            log.warning("gateway.origin_refused", origin=origin, host=request.host)
+            raise
         if request.transport is not None:
             enter(request.transport)
         await self._turn()
-        ws = PushWebSocket(
-            protocols=tuple(CODECS),
-            limits=self._settings.limits,
-            heartbeat_s=self._settings.heartbeat_s,
-        )
-        try:
-            await ws.prepare(request)
-        except ConnectionResetError:
-            # It has gone in the meantime: aiohttp finds out with another answer, and keeps quiet.
-            raise _later("You have gone.", 1) from None
         transport = request.transport
         if transport is None:
-            return ws
-        outbox = None
-        try:
-            async with asyncio.timeout(None) as listening:
-                outbox = Outbox(transport, codec, partial(_stop, listening))
-                await self._converse(request, ws, outbox)
-        except TimeoutError:
-            if outbox is None or outbox.close is None:
-                raise
-        finally:
-            await ws.hang_up(transport, None if outbox is None else outbox.close)
-        return ws
-
-    def _admitted(self, request: web.Request) -> Codec:
-        """The codec to speak with this client. Raises what it is told instead, as HTTP."""
-        origin = request.headers.get("Origin")
-        if not origin_allowed(origin, request.host, self._settings.allowed_origins):
-            log.warning("gateway.origin_refused", origin=origin, host=request.host)
-            raise web.HTTPForbidden(text="Pages of this origin may not connect here.")
-        codec = offered_codec(request.headers.get("Sec-WebSocket-Protocol"))
-        if codec is None:
-            raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
-        return codec
+            # aiohttp finds out with another answer, and keeps quiet.
+            raise _later("You have gone.", 1)
+        self._open(transport, asked, _released(request.protocol))
+        return web.Response()
 
     async def _turn(self) -> None:
         """Wait to be let in. Raises what the client is told if too many do."""
@@ -94,30 +139,68 @@ class Entrance:
         if self._gateway.draining:
             raise _later("This node is going away.", 1)
 
-    async def _converse(self, request: web.Request, ws: PushWebSocket, outbox: Outbox) -> None:
-        """Until the socket is closed, or has to be."""
-        conversation = self._gateway.begin(request.query.items(), outbox, request.remote)
-        if conversation is None:
-            return
-        ws.listen(conversation.receive, conversation.alive)
+    # -- both --------------------------------------------------------------------------------------
+
+    def _asked(self, headers: CIMultiDictProxy[str], query: Iterable[tuple[str, str]]) -> _Asked:
+        """What a client wants. Raises what it is told instead, as HTTP."""
+        origin, host = headers.get("Origin"), headers.get("Host", "")
+        if not origin_allowed(origin, host, self._settings.allowed_origins):
+            raise web.HTTPForbidden(text="Pages of this origin may not connect here.")
+        codec = offered_codec(headers.get("Sec-WebSocket-Protocol"))
+        if codec is None:
+            raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
         try:
-            async for message in ws:
-                if message.type is WSMsgType.ERROR:
-                    # Either the client's fault, or the socket is closed already.
-                    if not ws.closed:
-                        conversation.end(fault(message.data))
-                    break
-                ws.received(message.data, message.type is WSMsgType.TEXT)
-        finally:
-            self._gateway.end(conversation)
+            return _Asked(codec, answer_to(headers, codec), query)
+        except ValueError as problem:
+            raise web.HTTPBadRequest(text=str(problem)) from None
+
+    def _open(self, transport: asyncio.Transport, asked: _Asked, early: bytes) -> None:
+        """From here on it is a WebSocket; `early`: what has come over it already."""
+        socket = WebSocket(
+            transport, asked.codec, self._pace, over=self._gateway.end, left=self._left
+        )
+        self._sockets.add(socket)
+        transport.set_protocol(socket)
+        socket.outbox.write(asked.answer)
+        peer = transport.get_extra_info("peername")
+        conversation = self._gateway.begin(
+            asked.query, socket.outbox, str(peer[0]) if peer else None
+        )
+        if conversation is not None:
+            socket.listen(conversation)
+        if early:
+            socket.data_received(early)
+
+    def _left(self, socket: WebSocket) -> None:
+        self._sockets.discard(socket)
+        if not self._sockets:
+            self._empty.set()
+
+
+class _Rest:
+    """Takes what aiohttp has read past the request."""
+
+    data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The end of it."""
+
+
+def _released(handler: web.RequestHandler) -> bytes:
+    """Make aiohttp forget a connection, whose request it has read, without closing it; what it has
+    read of it past the request."""
+    rest = _Rest()
+    handler.set_parser(rest)  # type: ignore[arg-type]
+    handler.transport = None
+    handler.connection_lost(None)
+    return rest.data
 
 
 def _later(why: str, after_s: int) -> web.HTTPServiceUnavailable:
     """Come again, here or to another node, after so many seconds."""
     headers = {"Retry-After": str(after_s), "Connection": "close"}
     return web.HTTPServiceUnavailable(text=why, headers=headers)
-
-
-def _stop(listening: asyncio.Timeout) -> None:
-    """Have the reader of a socket stop reading, in the next turn of the loop."""
-    listening.reschedule(asyncio.get_running_loop().time())

@@ -1,11 +1,42 @@
-"""What a client's HTTP request for a WebSocket says, before anybody is let in."""
+"""What a client's HTTP request for a WebSocket says, before anybody is let in; and the answer."""
 
-from collections.abc import Collection, Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha1
+from typing import Final
 from urllib.parse import urlsplit
 
 from roomful_protocol.codecs import Codec, choose
 from roomful_protocol.errors import Refused
 from roomful_protocol.query import Query, parse_query
+
+_VERSIONS: Final = ("13", "8", "7")
+_KEY_BYTES: Final = 16
+_SALT: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n"
+)
+_PROTOCOL: Final = "Sec-WebSocket-Protocol"
+
+
+def answer_to(headers: Mapping[str, str], codec: Codec) -> bytes:
+    """The answer that opens a WebSocket in which `codec` is spoken. Raises ValueError, saying why
+    the request is not one for a WebSocket."""
+    if headers.get("Upgrade", "").strip().lower() != "websocket":
+        raise ValueError("This address is for WebSockets.")
+    if "upgrade" not in headers.get("Connection", "").lower():
+        raise ValueError("No upgrade of the connection is asked for.")
+    if (version := headers.get("Sec-WebSocket-Version", "")) not in _VERSIONS:
+        raise ValueError(f"WebSockets of version {version} are not spoken here.")
+    key = headers.get("Sec-WebSocket-Key", "").strip()
+    if len(b64decode(key)) != _KEY_BYTES:
+        raise ValueError("The key of a WebSocket has 16 bytes.")
+    hashed = sha1(key.encode() + _SALT, usedforsecurity=False).digest()
+    answer = _SWITCHING % b64encode(hashed)
+    if headers.get(_PROTOCOL, "").strip(" ,"):
+        answer += b"%b: %b\r\n" % (_PROTOCOL.encode(), codec.subprotocol.encode())
+    return answer + b"\r\n"
 
 
 def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> bool:

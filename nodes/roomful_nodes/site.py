@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import structlog
@@ -12,7 +13,6 @@ from roomful_nodes.doorstep import REQUEST_S, Doorstep
 from roomful_nodes.entrance import Entrance
 from roomful_nodes.health import exposition, measure_loop_lag
 from roomful_nodes.http_api import add_routes
-from roomful_nodes.metrics import Metrics
 from roomful_nodes.node import Node
 from roomful_nodes.seams import Seams, cluster_key
 from roomful_nodes.settings import NodeSettings
@@ -42,13 +42,14 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
     runner = web.AppRunner(
         pages, access_log=None, handle_signals=False, keepalive_timeout=REQUEST_S
     )
+    doorstep = Doorstep(entrance.take, partial(_behind, runner), node.metrics, REQUEST_S)
     try:
         await node.start()
-        entrance.watch()
+        node.gateway.watch_hearts()
         node.tasks.start(measure_loop_lag(node.metrics.loop_lag_seconds), "loop lag")
         node.tasks.start(Watchdog(node.metrics.loop_stalls.inc).run(), "watchdog")
         await runner.setup()
-        door = _Door(runner, settings, node.metrics)
+        door = _Door(runner, doorstep, settings)
         await door.start()
         node.listening = runner.addresses[0][:2]
         if siblings is not None:
@@ -57,9 +58,23 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
         log.info("node.started", node=node.id, host=settings.host, port=settings.port)
         yield node
     finally:
-        await node.stop(runner.cleanup)
+        await node.stop(partial(_hang_up, runner, doorstep, entrance))
         if siblings is not None:
             siblings.leave()
+
+
+def _behind(runner: web.AppRunner) -> asyncio.Protocol:
+    """aiohttp's protocol for a connection that comes through the doorstep."""
+    if runner.server is None:
+        raise RuntimeError("The runner is not set up.")
+    return runner.server()
+
+
+async def _hang_up(runner: web.AppRunner, doorstep: Doorstep, entrance: Entrance) -> None:
+    """Let nobody in, and close what is open."""
+    await runner.cleanup()
+    doorstep.close()
+    await entrance.close()
 
 
 async def _shut(door: web.BaseSite, leaving: asyncio.Event) -> None:
@@ -71,9 +86,9 @@ async def _shut(door: web.BaseSite, leaving: asyncio.Event) -> None:
 class _Door(web.BaseSite):
     """A site whose connections come over the doorstep."""
 
-    def __init__(self, runner: web.AppRunner, settings: NodeSettings, metrics: Metrics) -> None:
+    def __init__(self, runner: web.AppRunner, doorstep: Doorstep, settings: NodeSettings) -> None:
         super().__init__(runner, backlog=BACKLOG)
-        self._settings, self._metrics = settings, metrics
+        self._doorstep, self._settings = doorstep, settings
 
     @property
     def name(self) -> str:
@@ -81,11 +96,8 @@ class _Door(web.BaseSite):
 
     async def start(self) -> None:
         await super().start()
-        server = self._runner.server
-        if server is None:
-            raise RuntimeError("The runner is not set up.")
         self._server = await asyncio.get_running_loop().create_server(
-            Doorstep(server, self._metrics),
+            self._doorstep,
             self._settings.host,
             self._settings.port,
             backlog=self._backlog,

@@ -2,13 +2,118 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from tests.support.nodes import MemoryCluster
-from tests.support.raw import RawClient
+from tests.support.cluster import until
+from tests.support.nodes import MemoryCluster, MemoryNode
+from tests.support.raw import RawClient, handshake, masked
 
+from roomful_nodes import websocket as websocket_module
 from roomful_nodes.admission import Admission
+
+PING = masked(b'{"type":"ping","id":1}')
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[MemoryNode]:
+    async with MemoryCluster().node() as made:
+        yield made
+
+
+async def talks(client: RawClient) -> None:
+    """It has been let in, is heard, and closes in good order."""
+    assert b" 101 " in await client.head()
+    assert (await client.message())["type"] == "hello"
+    client.send(PING)
+    assert (await client.message())["type"] == "pong"
+    client.send(masked((1000).to_bytes(2, "big"), opcode=8))
+    assert await client.rest() == [(8, (1000).to_bytes(2, "big"))]
+    await client.close()
+
+
+@pytest.mark.parametrize("cut", [3, 20, len(handshake()) - 1])
+async def test_a_request_may_come_in_pieces(node: MemoryNode, cut: int) -> None:
+    client = await RawClient.connect(node.url)
+    client.send(handshake()[:cut])
+    await served(node.url)
+    client.send(handshake()[cut:])
+    await talks(client)
+    await until(lambda: not len(node.gateway), "it is gone")
+
+
+async def test_a_request_may_come_behind_another(node: MemoryNode) -> None:
+    client = await RawClient.connect(node.url)
+    client.send(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 " in await client.head()
+    client.send(handshake())
+    await talks(client)
+
+
+async def test_what_comes_behind_a_request_in_pieces_is_heard(node: MemoryNode) -> None:
+    client = await RawClient.connect(node.url)
+    client.send(handshake()[:20])
+    await served(node.url)
+    client.send(handshake()[20:] + PING * 2)
+    assert b" 101 " in await client.head()
+    told = [(await client.message())["type"] for _ in range(3)]
+    assert told == ["hello", "pong", "pong"]
+    await client.close()
+
+
+async def test_who_waits_for_a_turn_comes_in_as_others_do() -> None:
+    async with MemoryCluster().node(limit_connects_per_s=20) as node:
+        crowd = [await RawClient.connect(node.url) for _ in range(8)]
+        for client in crowd:
+            client.send(handshake())
+        for client in crowd:
+            await talks(client)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (handshake().replace(b"Upgrade: websocket\r\n", b""), b" 400 "),
+        (handshake().replace(b"Connection: Upgrade\r\n", b""), b" 400 "),
+        (handshake().replace(b"Version: 13", b"Version: 99"), b" 400 "),
+        (handshake().replace(b"AAAA==", b""), b" 400 "),
+        (handshake().replace(b"AAAA==", b"!"), b" 400 "),
+        (handshake().replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: x\r\n\r\n"), b" 400 "),
+        (handshake().replace(b"\r\n\r\n", b"\r\nOrigin: http://evil\r\n\r\n"), b" 403 "),
+        (handshake().replace(b"/ws", b"/wsx"), b" 404 "),
+        (handshake().replace(b"GET", b"POST"), b" 405 "),
+        (handshake().replace(b"HTTP/1.1", b"HTTP/9"), b" 400 "),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 20])
+async def test_what_is_no_request_for_a_websocket_is_refused(
+    node: MemoryNode, wrong: bytes, status: bytes, cut: int
+) -> None:
+    client = await RawClient.connect(node.url)
+    client.send(wrong[:cut])
+    await served(node.url)
+    client.send(wrong[cut:])
+    assert status in await client.head()
+    await client.close()
+    assert not len(node.gateway)
+
+
+async def test_a_node_that_stops_leaves_no_connection_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket_module, "CLOSE_S", 0.1)
+    async with MemoryCluster().node() as node:
+        silent = await RawClient.connect(node.url)
+        halfway = await RawClient.connect(node.url)
+        halfway.send(handshake()[:20])
+        inside = await RawClient.open(node.url)
+        assert (await inside.message())["type"] == "hello"
+    assert await silent.head() == await halfway.head() == b""
+    frames = await inside.rest()
+    assert [opcode for opcode, _ in frames] == [1, 8]
+    for client in (silent, halfway, inside):
+        await client.close()
 
 
 async def served(url: str) -> None:
@@ -31,6 +136,7 @@ async def test_a_client_that_has_gone_before_its_turn_is_no_error(
         over.set()
 
     async with MemoryCluster().node() as node:
+        monkeypatch.setattr(Admission, "at_once", lambda _: False)
         monkeypatch.setattr(Admission, "turn", late)
         parts = urlsplit(node.url)
         _, writer = await asyncio.open_connection(parts.hostname, parts.port)

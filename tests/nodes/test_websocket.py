@@ -14,9 +14,9 @@ from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.raw import RawClient, masked
 from tests.support.wire import Wire
 
-from roomful_nodes import websocket as websocket_module
 from roomful_nodes.conversation import Conversation
-from roomful_nodes.websocket import PUSHING, PushWebSocket
+from roomful_nodes.entrance import Entrance
+from roomful_nodes.websocket import WebSocket
 from roomful_protocol.frames import Limits
 
 
@@ -31,10 +31,6 @@ def closing(frames: list[tuple[int, bytes]]) -> tuple[str, int]:
     (text, bye), (close, code) = frames[-2:]
     assert (text, close) == (1, 8)
     return json.loads(bye)["data"]["code"], int.from_bytes(code[:2], "big")
-
-
-def test_this_aiohttp_can_be_pushed() -> None:
-    assert PUSHING
 
 
 async def test_what_comes_with_the_handshake_is_heard(node: MemoryNode) -> None:
@@ -124,21 +120,14 @@ async def test_a_client_that_answers_pings_stays() -> None:
         await client.close()
 
 
-async def test_without_pushing_everything_works_the_slow_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(websocket_module, "PUSHING", False)
-    monkeypatch.setattr("roomful_nodes.entrance.PUSHING", False)
-    async with MemoryCluster().node() as node:
-        ann = await Wire.open(node.url, room="lobby", user="ann")
-        assert (await ann.say("lobby", "hi"))["type"] == "ack"
-        await ann.send({"type": "bye"})
-        assert await ann.until_closed() == 1000
-        await ann.close()
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_socket_leaves_nothing_for_the_collector(loop: str) -> None:
+@pytest.mark.parametrize("way", ["short", "long"])
+def test_a_socket_leaves_nothing_for_the_collector(
+    loop: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "long":
+        monkeypatch.setattr(Entrance, "take", lambda *_: False)
+
     async def run() -> None:
         before = remains()
         async with MemoryCluster().node(grace_s=0.02) as node:
@@ -166,7 +155,7 @@ def test_a_socket_leaves_nothing_for_the_collector(loop: str) -> None:
 
 def remains() -> list[object]:
     """What of sockets is in memory."""
-    kinds = (PushWebSocket, Conversation, Request)
+    kinds = (WebSocket, Conversation, Request)
     return [one for one in gc.get_objects() if isinstance(one, kinds)]
 
 
