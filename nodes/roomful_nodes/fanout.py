@@ -18,7 +18,8 @@ from roomful_protocol.frames import Frame
 from roomful_protocol.ids import SessionId, UserId
 
 PACE_S: Final = 0.001
-"""Under load at most one write per member in so long; a quiet room waits for nothing."""
+"""In a room where much is said, at most one write per member in so long. Where it is one event at
+a time, nothing waits: there would be nothing to gather."""
 INSPECT_S: Final = 0.05
 """Transports are looked at so often, or after LOW bytes: between, nobody's may overflow."""
 
@@ -46,7 +47,7 @@ class Fanout:
         self._behind: set[Follower] = set()
         self._pending: list[Entry] = []
         self._lists: dict[Codec, list[tuple[Push, Follower]]] | None = None
-        self._armed = False
+        self._armed = self._busy = False
         self._next = self._inspect_at = 0.0
         self._uninspected = 0
 
@@ -92,7 +93,7 @@ class Fanout:
     def _arm(self) -> None:
         self._armed = True
         now = self._loop.time()
-        if now >= self._next:
+        if now >= self._next or not self._busy:
             self._next = now + PACE_S
             self._loop.call_soon(self._paced)
         else:
@@ -116,6 +117,7 @@ class Fanout:
         entries, self._pending = self._pending, []
         if not entries:
             return
+        self._busy = len(entries) > 1
         behind = self._behind and any(not entry.seq for entry in entries)
         exceptions = self._exceptions(entries, self._behind if behind else ())
         wires, plain = Wires(), self._plain

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.support.rooms import until
+from tests.support.rooms import turns
 from tests.support.sockets import Member, check_chain, entry
+from tests.support.virtual_time import virtual
 
-from roomful_nodes.fanout import Fanout
+from roomful_nodes.fanout import PACE_S, Fanout
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import HIGH, LOW
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
@@ -48,16 +49,32 @@ async def test_everything_of_one_turn_leaves_in_one_write_per_member(fanout: Fan
     assert members[0].transport.written[0] is members[1].transport.written[0]
 
 
-async def test_a_busy_room_is_paced_and_a_quiet_one_is_not(fanout: Fanout) -> None:
-    member = Member("a")
+@virtual
+async def test_a_room_where_much_is_said_is_paced(metrics: Metrics) -> None:
+    fanout, member = Fanout(asyncio.get_running_loop(), metrics), Member("a")
+    fanout.add(member, 0)
+    for seq in range(1, 11, 2):
+        push(fanout, entry(seq), entry(seq + 1))
+        await turns()
+    assert member.seqs == [1, 2], "the first at once"
+    await asyncio.sleep(PACE_S)
+    assert len(member.transport.written) == 2, "the others together"
+    assert member.seqs == list(range(1, 11))
+
+
+@virtual
+async def test_one_event_at_a_time_waits_for_nothing(metrics: Metrics) -> None:
+    fanout, member = Fanout(asyncio.get_running_loop(), metrics), Member("a")
     fanout.add(member, 0)
     for seq in range(1, 6):
         push(fanout, entry(seq))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-    assert len(member.transport.written) == 1, "the first at once, the others together"
-    await until(lambda: len(member.seqs) == 5)
-    assert len(member.transport.written) == 2
+        await turns()
+    assert len(member.transport.written) == 5
+    push(fanout, entry(6), entry(7))
+    await turns()
+    push(fanout, entry(8))
+    await turns()
+    assert member.seqs == list(range(1, 8)), "now it is busy"
 
 
 async def test_a_private_event_is_heard_by_those_it_is_for_only(fanout: Fanout) -> None:
