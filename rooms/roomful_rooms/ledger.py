@@ -5,6 +5,7 @@ own `id` is the other: within the session, and, where it is a string of `GLOBAL_
 more (a UUID, say), for all sessions of the user, so that it survives the loss of a session.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -15,12 +16,24 @@ from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
 from roomful_protocol.frames import ClientId
 from roomful_protocol.ids import SessionId, UserId, connection_of
-from roomful_protocol.messages import MOVED, Accepted, Answer, Command, Denied, Enter, Exit, Say
+from roomful_protocol.messages import (
+    MOVED,
+    Accepted,
+    Answer,
+    Ask,
+    Command,
+    Denied,
+    Enter,
+    Exit,
+    Say,
+    Sender,
+)
 
 GLOBAL_ID: Final = 16
 """Characters from which on a string id is taken to be unique among all sessions of its user."""
 REMEMBERED: Final = 4096
-"""Decisions kept per room; older ones are forgotten first."""
+"""Ids kept per room, and numbers whose answers may still be asked for; older ones are forgotten
+first."""
 LINKS: Final = 65_536
 """Sessions whose numbers are kept per room; those that sent nothing for longest are forgotten."""
 
@@ -28,11 +41,44 @@ _Key = tuple[str, str, ClientId]
 
 
 class Link(Struct):
-    """One session's numbered commands: its attachment, the last number decided, those before it."""
+    """One session's numbered commands: its attachment, the last number decided, those before it.
+
+    `decided`: what was decided under the numbers that its gateway may still ask for, in order.
+    """
 
     attach: str
     last: int = 0
     superseded: tuple[str, ...] = ()
+    decided: list[Done] = []
+
+    def find(self, n: int) -> Done | None:
+        """What was decided under the number `n`, if that is still known."""
+        at = bisect_left(self.decided, n, key=_number)
+        return self.decided[at] if at < len(self.decided) and self.decided[at].n == n else None
+
+    def keep(self, done: Done) -> bool:
+        """Keep a decision in its place; False if there was one already."""
+        decided, n = self.decided, done.n
+        if n > self.last:
+            self.last = n
+            decided.append(done)
+            return True
+        at = bisect_left(decided, n, key=_number)
+        if at < len(decided) and decided[at].n == n:
+            decided[at] = done
+            return False
+        decided.insert(at, done)
+        return True
+
+    def forget(self, base: int) -> int:
+        """Drop what was decided under numbers before `base`; how many decisions these were."""
+        at = bisect_left(self.decided, base, key=_number)
+        del self.decided[:at]
+        return at
+
+
+def _number(done: Done) -> int:
+    return done.n
 
 
 def newer(attach: str, than: str) -> bool:
@@ -50,8 +96,9 @@ class Ledger:
     """Decisions and numbers of a room, bounded; rebuilt from `Done` records."""
 
     def __init__(self, done: Iterable[Done] = ()) -> None:
-        self._decisions: OrderedDict[_Key, Done] = OrderedDict()
+        self._ids: OrderedDict[_Key, Done] = OrderedDict()
         self._links: OrderedDict[SessionId, Link] = OrderedDict()
+        self._numbered = 0
         for decision in done:
             self.record(decision)
 
@@ -69,16 +116,19 @@ class Ledger:
 
     def attach(self, session: SessionId, attach: str) -> Link:
         """The session's link under `attach`; numbers begin anew if that is another attachment."""
-        link = self._links.pop(session, None)
-        if link is None:
-            link = Link(attach)
-        elif link.attach != attach:
+        link = self._links.get(session)
+        if link is not None and link.attach == attach:
+            self._links.move_to_end(session)
+            return link
+        superseded: tuple[str, ...] = ()
+        if link is not None:
             # A short memory will do: a gateway that let go of a session soon stops asking for it.
             ghosts = [ghost for ghost in (*link.superseded, link.attach) if ghost != attach]
-            link = Link(attach, superseded=tuple(ghosts[-8:]))
-        self._links[session] = link
+            superseded = tuple(ghosts[-8:])
+            self._numbered -= len(self._links.pop(session).decided)
+        link = self._links[session] = Link(attach, superseded=superseded)
         if len(self._links) > LINKS:
-            self._links.popitem(last=False)
+            self._numbered -= len(self._links.popitem(last=False)[1].decided)
         return link
 
     def verdict(self, command: Command, member: Member | None) -> Answer | None:
@@ -88,34 +138,49 @@ class Ledger:
         """
         sender, ask = command.sender, command.ask
         here = member is not None and member.attach == sender.attach
+        if not here and (elsewhere := self._elsewhere(sender, ask, member)) is not None:
+            return elsewhere
+        if command.n:
+            link = self.link(sender.session, sender.attach)
+            last = 0 if link is None else link.last
+            if link is not None and link.decided and link.decided[0].n < command.base:
+                self._numbered -= link.forget(command.base)
+            if command.n <= last:
+                return self._repeated(command, link, here)
+            if command.n != max(last, command.base - 1) + 1:
+                return MOVED
+        if isinstance(ask, Say) and ask.id is not None:
+            done = self._ids.get(_id_key(sender.session, sender.user, ask.id))
+            if done is not None:
+                return Accepted(done.seq, done.data, duplicate=True)
+        return None
+
+    def _elsewhere(self, sender: Sender, ask: Ask, member: Member | None) -> Denied | None:
+        """The refusal of who speaks over an attachment that is not, or no longer, the session's."""
         # Superseded ones are forgotten in time, but whoever enters says so: no other ask moves. (To
         # leave, one need not have entered over this connection.)
         moves = isinstance(ask, Enter) or (
             isinstance(ask, Exit) and member is not None and newer(sender.attach, member.attach)
         )
-        elsewhere = member is not None and not here and not moves
-        if elsewhere or self.superseded(sender.session, sender.attach):
-            return Denied(Code.NOT_JOINED.slug, "The session goes on in another connection.")
-        if command.n:
-            link = self.link(sender.session, sender.attach)
-            last = link.last if link is not None else 0
-            if command.n <= last:
-                repeated = self._repeated(sender.attach, command.n)
-                return self._entered(repeated, here) if isinstance(ask, Enter) else repeated
-            if command.n != max(last, command.base - 1) + 1:
-                return MOVED
-        if isinstance(ask, Say) and ask.id is not None:
-            done = self._decisions.get(_id_key(sender.session, sender.user, ask.id))
-            if done is not None:
-                return Accepted(done.seq, done.data, duplicate=True)
-        return None
+        if (member is None or moves) and not self.superseded(sender.session, sender.attach):
+            return None
+        return Denied(Code.NOT_JOINED.slug, "The session goes on in another connection.")
 
-    def _entered(self, repeated: Answer, here: bool) -> Answer | None:
-        """A repeated join is welcomed anew while it holds. One that was refused or has ended since
-        must not begin again: its gateway knows of no member any more."""
-        if isinstance(repeated, Denied):
-            return repeated
-        return None if here else Denied(Code.NOT_JOINED.slug, "You have left the room since.")
+    def _repeated(self, command: Command, link: Link | None, here: bool) -> Answer | None:
+        """The answer to a number that is decided.
+
+        A repeated join is welcomed anew while it holds. One that was refused or has ended since
+        must not begin again: its gateway knows of no member any more.
+        """
+        done = None if link is None else link.find(command.n)
+        if done is not None and done.denied is not None:
+            return Denied(*done.denied)
+        if isinstance(command.ask, Enter):
+            gone = Denied(Code.NOT_JOINED.slug, "You have left the room since.")
+            return None if here else gone
+        if done is None:
+            return Accepted(duplicate=True)
+        return Accepted(done.seq, done.data, duplicate=True)
 
     def renumbered(self, command: Command, answer: Answer) -> Done | None:
         """What to record when `answer` goes to a repeated id under a number that is not used yet.
@@ -130,42 +195,47 @@ class Ledger:
             sender.session, sender.attach, command.n, sender.user, None, answer.seq, answer.data
         )
 
-    def _repeated(self, attach: str, n: int) -> Answer:
-        done = self._decisions.get(("n", attach, n))
-        if done is None:
-            return Accepted(duplicate=True)
-        if done.denied is not None:
-            return Denied(*done.denied)
-        return Accepted(done.seq, done.data, duplicate=True)
-
     def record(self, done: Done) -> None:
         """Remember a decision, of this room's actor or from its log."""
         if done.n:
-            self._keep(("n", done.attach, done.n), done)
-            link = self.attach(done.session, done.attach)
-            link.last = max(link.last, done.n)
+            self._numbered += self.attach(done.session, done.attach).keep(done)
+            if self._numbered > REMEMBERED:
+                self._forget_numbers()
         if done.id is not None and done.denied is None:
-            self._keep(_id_key(done.session, done.user, done.id), done)
+            key = _id_key(done.session, done.user, done.id)
+            self._ids[key] = done
+            self._ids.move_to_end(key)
+            if len(self._ids) > REMEMBERED:
+                self._ids.popitem(last=False)
 
-    def _keep(self, key: _Key, done: Done) -> None:
-        self._decisions[key] = done
-        self._decisions.move_to_end(key)
-        if len(self._decisions) > 2 * REMEMBERED:
-            self._decisions.popitem(last=False)
+    def _forget_numbers(self) -> None:
+        """Make room: the decisions of those go first who have been silent for longest. A few more
+        than need be, so that this is rare."""
+        excess = self._numbered - REMEMBERED + REMEMBERED // 8
+        for link in self._links.values():
+            dropped = min(excess, len(link.decided))
+            del link.decided[:dropped]
+            excess -= dropped
+            self._numbered -= dropped
+            if not excess:
+                return
 
     def __iter__(self) -> Iterator[Done]:
-        """Every remembered decision once, oldest first."""
-        return iter({id(done): done for done in self._decisions.values()}.values())
+        """Every remembered decision once, in an order in which they can be recorded."""
+        return self.kept(())
 
     def kept(self, sessions: Iterable[SessionId]) -> Iterator[Done]:
-        """What a snapshot needs, to be recorded in this order: where the numbers of `sessions`
-        stand, if the decisions no longer tell, and every decision."""
-        for session in sessions:
-            link = self._links.get(session)
-            if (
-                link is not None
-                and link.last
-                and ("n", link.attach, link.last) not in self._decisions
-            ):
+        """What a snapshot needs, to be recorded in this order: every decision, and where the
+        numbers of `sessions` stand, if the decisions no longer tell."""
+        members = frozenset(sessions)
+        yield from self._ids.values()
+        for session, link in self._links.items():
+            if session in members and link.last and link.find(link.last) is None:
                 yield Done(session, link.attach, link.last, "", None, None)
-        yield from self
+            for done in link.decided:
+                if not self._known_by_id(done):
+                    yield done
+
+    def _known_by_id(self, done: Done) -> bool:
+        key = None if done.id is None else _id_key(done.session, done.user, done.id)
+        return key is not None and self._ids.get(key) is done

@@ -57,11 +57,12 @@ async def test_a_refusal_is_told_as_it_is_and_leaves_no_trace() -> None:
 async def test_a_refusal_that_cannot_be_stored_as_it_is_harms_nobody() -> None:
     async with world() as w:
         ann = await Person(w, w.node(Workshop), "ann").entered()
-        odd, fine = ann.say(1, "do.refuse_oddly"), ann.say(2, "do.say")
+        odd = ann.say(1, "do.refuse_oddly")
+        again, fine = ann.again(odd), ann.say(2, "do.say")
         assert await fine.answered() == Accepted(2)
         assert odd.denied.message.startswith("odd ? xx")
         assert len(odd.denied.message) == 1000
-        assert ann.again(odd).denied == odd.denied
+        assert again.denied == odd.denied
 
 
 @pytest.mark.parametrize("what", ["slow", "slow_failure"])

@@ -165,8 +165,17 @@ def kept(room: Recovered) -> tuple[Any, ...]:
     return room.seq, {member.session: member for member in room.presence}, dict(room.state)
 
 
-def decided(room: Recovered) -> set[tuple[Any, ...]]:
-    return {(one.attach, one.n, one.seq, one.denied) for one in room.ledger}
+def decided(w: World, room: Recovered) -> set[tuple[Any, ...]]:
+    """What the room has decided of all that may still be asked for."""
+    base: dict[str, int] = {}
+    for asked in w.asked:
+        attach = asked.command.sender.attach
+        base[attach] = max(base.get(attach, 0), asked.command.base)
+    return {
+        (one.attach, one.n, one.seq, one.denied)
+        for one in room.ledger
+        if one.n >= base.get(one.attach, 0)
+    }
 
 
 async def check_recovery(w: World) -> Recovered:
@@ -175,7 +184,7 @@ async def check_recovery(w: World) -> Recovered:
     assert kept(fresh) == kept(from_log)
     assert fresh.whole
     # A few decisions that had no effect may be known besides.
-    assert decided(fresh) >= decided(from_log)
+    assert decided(w, fresh) >= decided(w, from_log)
     return fresh
 
 
@@ -232,7 +241,7 @@ async def check_room(w: World, node: Node) -> None:
     assert isinstance(listing, Listing)
     assert (listing.epoch, listing.seq) == (fresh.epoch, fresh.seq)
     assert (live.recent.head, *kept(live.held)[1:]) == kept(fresh)
-    assert decided(live.held) >= decided(fresh)
+    assert decided(w, live.held) >= decided(w, fresh)
     check_pages(w, reader)
 
 
