@@ -34,7 +34,7 @@ MAY_IMPORT = {
     ),
     "msgpack": r"roomful_protocol\.codecs\.\w+",
     "orjson": r"roomful_protocol\.codecs\.\w+",
-    "prometheus_client": r"roomful_nodes\.(metrics|health|node|siblings)",
+    "prometheus_client": r"roomful_nodes\.(metrics|tally|health|node|siblings)",
     "jwt": r"roomful_nodes\.auth",
     "pydantic": r"roomful\.(config|flags|sources)",
     "pydantic_settings": r"roomful\.(config|flags|sources)",

@@ -1,13 +1,16 @@
 """What a node counts, for Prometheus.
 
 One object per node, with a registry of its own, so that several nodes may live in one process.
-`inc` takes a lock and costs about a microsecond: on hot paths count once per batch, `inc(n)`.
+`inc` takes a lock and costs about a microsecond: on hot paths count once per batch, `inc(n)`, or in
+a tally.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from roomful_nodes.tally import Latencies, Tallies, Tally
 
 # Seconds; from a local call to a client's last patience.
 LATENCIES: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -47,19 +50,25 @@ class Metrics:
         gauge, counter, histogram = _gauge(registry), _counter(registry), _histogram(registry)
         self.rooms = gauge("rooms_loaded", "Rooms in memory, run by this node.")
         self.partitions = gauge("partitions_owned", "Partitions this node owns.")
-        commands = _labelled(registry)(
-            "commands", "Answers to commands sent from here; moved ones are asked again.", "outcome"
-        )
-        # Looked up once: finding a child by its label costs more than counting.
-        self.commands_accepted = commands.labels("accepted")
-        self.commands_duplicate = commands.labels("duplicate")
-        self.commands_denied = commands.labels("denied")
-        self.commands_moved = commands.labels("moved")
-        self.command_seconds = histogram("command_seconds", "Client's frame to its answer.")
+        self._of_commands(registry)
         self.append_seconds = histogram("append_seconds", "One append to the log, until acked.")
         self.blocks = counter("blocks", "Blocks appended to logs.")
         self.entries = counter("entries", "Entries appended, in those blocks.")
         self.gaps_repaired = counter("gaps_repaired", "Holes in republication read from the log.")
+
+    def _of_commands(self, registry: CollectorRegistry) -> None:
+        """These are counted for every message, whoever sends it."""
+        outcomes = {name: Tally() for name in ("accepted", "duplicate", "denied", "moved")}
+        self.commands_accepted, self.commands_duplicate = (
+            outcomes["accepted"],
+            outcomes["duplicate"],
+        )
+        self.commands_denied, self.commands_moved = outcomes["denied"], outcomes["moved"]
+        text = "Answers to commands sent from here; moved ones are asked again."
+        registry.register(Tallies("roomful_commands", text, "outcome", outcomes))
+        name, text = "roomful_command_seconds", "Client's frame to its answer."
+        self.command_seconds = Latencies(name, text, LATENCIES)
+        registry.register(self.command_seconds)
 
 
 def _gauge(registry: CollectorRegistry) -> Callable[[str, str], Gauge]:
