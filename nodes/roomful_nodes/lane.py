@@ -46,7 +46,7 @@ class Lane:
         Whatever the room is to remember is numbered; readings and ephemeral messages are not.
         """
         n = 0
-        if not isinstance(ask, (Read, Who)) and not (isinstance(ask, Say) and ask.ephemeral):
+        if not (ask.ephemeral if isinstance(ask, Say) else isinstance(ask, (Read, Who))):
             n = self._last = self._last + 1
             self._unanswered[n] = None
         if self._waiting is None:
@@ -65,7 +65,7 @@ class Lane:
         try:
             answered(answer)
         finally:
-            lane: Lane | None = self
+            lane = self if self._following is not None else None
             while lane is not None:
                 lane = lane.make_way()
 

@@ -138,11 +138,11 @@ class Requests:
         self._credit.settle(size)
         room = membership.room
         match answer:
+            case Accepted() if id is None:
+                return
             case Accepted(seq, data, duplicate, delivered):
-                if id is not None:
-                    shown = data if delivered is None else {"delivered": delivered}
-                    ack = frames.ack(id, room, seq=seq, data=shown, duplicate=duplicate)
-                    self._outbox.send(ack)
+                shown = data if delivered is None else {"delivered": delivered}
+                self._outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=duplicate))
             case Denied():
                 refusal = refused(answer)
                 self._outbox.send(frames.error(refusal, id, room))

@@ -94,7 +94,7 @@ class Router:
         deadline_s: float = 10,
     ) -> None:
         self._node, self._host, self._bus, self._subjects = node, host, bus, subjects
-        self._owner, self._clock, self._metrics = owner, clock, metrics
+        self._owner, self._now, self._metrics = owner, clock.monotonic, metrics
         self._tasks, self._deadline_s = tasks, deadline_s
         self._pending: dict[int, _Pending] = {}
         self._paused: set[int] = set()
@@ -141,15 +141,16 @@ class Router:
         if len(self._pending) >= OUTSTANDING:
             lane.settle(n, answered, BUSY)
             return
-        self._reference += 1
-        pending = _Pending(self._reference, lane, ask, n, answered, self._clock.monotonic())
-        self._pending[pending.reference] = pending
+        self._reference = reference = self._reference + 1
+        pending = _Pending(reference, lane, ask, n, answered, self._now())
+        self._pending[reference] = pending
         self._attempt(pending)
 
     def _attempt(self, pending: _Pending) -> None:
         lane = pending.lane
         owner = pending.asked_of = self._owner(lane.room)
-        self._paused.discard(pending.reference)
+        if self._paused:
+            self._paused.discard(pending.reference)
         if owner is None:
             self._retry(pending)
             return
@@ -159,7 +160,7 @@ class Router:
             pending.due = None
             self._host.receive(command, partial(self._settle, pending.reference))
         else:
-            pending.due = self._clock.monotonic() + ATTEMPT_S
+            pending.due = self._now() + ATTEMPT_S
             self._commands.add(owner, (pending.reference, command))
 
     def look(self) -> None:
@@ -173,7 +174,7 @@ class Router:
 
     def _retry(self, pending: _Pending) -> None:
         self._paused.add(pending.reference)
-        pending.due = self._clock.monotonic() + pending.pause
+        pending.due = self._now() + pending.pause
         loop = asyncio.get_running_loop()
         loop.call_later(pending.pause, self._again, pending.reference, pending.due)
         pending.pause = min(pending.pause * 2, PAUSE_S[1])
@@ -192,26 +193,26 @@ class Router:
             self._retry(pending)
             return
         del self._pending[reference]
-        self._paused.discard(reference)
-        self._count(answer, self._clock.monotonic() - pending.asked)
+        if self._paused:
+            self._paused.discard(reference)
+        self._count(answer, self._now() - pending.asked)
         pending.lane.settle(pending.n, pending.answered, answer)
 
     def _count(self, answer: Answer, seconds: float) -> None:
         metrics = self._metrics
         metrics.command_seconds.observe(seconds)
-        match answer:
-            case Denied():
-                metrics.commands_denied.inc()
-            case Accepted(duplicate=True):
-                metrics.commands_duplicate.inc()
-            case _:
-                metrics.commands_accepted.inc()
+        if isinstance(answer, Denied):
+            metrics.commands_denied.inc()
+        elif isinstance(answer, Accepted) and answer.duplicate:
+            metrics.commands_duplicate.inc()
+        else:
+            metrics.commands_accepted.inc()
 
     async def _sweep(self) -> None:
         """Give up what is past its deadline; ask again where another node has gone quiet."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = self._clock.monotonic()
+            now = self._now()
             for pending in list(self._pending.values()):
                 if now - pending.asked >= self._deadline_s:
                     self._settle(pending.reference, UNAVAILABLE)

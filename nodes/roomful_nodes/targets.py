@@ -18,7 +18,7 @@ from roomful_nodes.sessions import Sessions
 from roomful_protocol.codecs.events import event_frame
 from roomful_protocol.codecs.internode import pack_to_session
 from roomful_protocol.errors import Code, Refused
-from roomful_protocol.frames import Send, Target, person
+from roomful_protocol.frames import Send, Target
 from roomful_protocol.ids import NodeId, home_of
 from roomful_protocol.messages import Direct
 from roomful_protocol.subjects import Subjects
@@ -113,7 +113,7 @@ class Targets:
         others = self._others()
         if others and not self._bus.connected:
             raise Refused(Code.UNAVAILABLE, "The other nodes cannot be reached; try again.")
-        who = person(sender.user, sender.name, sender.id)
+        who = (sender.user, sender.name, sender.id)
         try:
             frame = event_frame(send.type, None, sender=who, data=send.data)
         except ValueError as problem:

@@ -5,6 +5,7 @@ name to one subject token and `name_of` maps it back, so nothing ever has to be 
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from functools import lru_cache
 from re import compile as pattern
 from typing import Final
 from zlib import crc32
@@ -71,6 +72,7 @@ def name_of(token: str) -> str:
     return urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
 
 
+@lru_cache(maxsize=65_536)
 def partition_of(room: RoomName) -> Partition:
     """The partition that owns `room`: fixed for ever, since logs are filed under it."""
     return crc32(room.encode()) % PARTITIONS

@@ -71,7 +71,8 @@ class RoomActor:
         self.name = journal.room
         self.kind = kind
         self.journal = journal
-        self.last_used = clock.monotonic()
+        self._now = clock.monotonic
+        self.last_used = self._now()
         self._clock, self._tasks, self._limits, self._live = clock, tasks, limits, live
         self._ended = ended
         self._mailbox: deque[tuple[Command, Answered]] = deque()
@@ -117,7 +118,9 @@ class RoomActor:
         """The author's object. What it changes in its `__init__` is written like a handler's."""
         held, turn = self.journal.held, Turn()
         room = self.kind(Context(self.name, held.state, held.presence, self._clock, turn))
-        self._shout(take_over(self.journal, turn, self._clock.wall_ms())[1])
+        _, live = take_over(self.journal, turn, self._clock.wall_ms())
+        if live.entries:
+            self._shout(live)
         return room
 
     async def close(self) -> None:
@@ -171,45 +174,43 @@ class RoomActor:
         """Handle `command` now or when its turn comes; `answered` is called exactly once."""
         if self.stopping:
             answered(MOVED)
-        elif self._waiting and not (self._room and isinstance(command.ask, Read)):
-            if len(self._mailbox) >= self._limits.mailbox:
-                answered(Denied(Code.BUSY.slug, MAILBOX_FULL, RETRY_MS))
-            else:
-                self._mailbox.append((command, answered))
-        else:
-            self._handle(command, answered)
+        elif self._room is not None and (not self._waiting or isinstance(command.ask, Read)):
+            self._handle(self._room, command, answered)
             self.journal.kick()
+        elif len(self._mailbox) >= self._limits.mailbox:
+            answered(Denied(Code.BUSY.slug, MAILBOX_FULL, RETRY_MS))
+        else:
+            self._mailbox.append((command, answered))
 
     @property
     def _waiting(self) -> bool:
-        busy = self._running is not None or bool(self._mailbox)
-        return busy or self._room is None or self.journal.draft.full
+        return self._running is not None or bool(self._mailbox) or self.journal.draft.full
 
     def _next(self) -> None:
         """Handle what waits, as far as it goes."""
         while self._mailbox and self._running is None and not self.journal.draft.full:
-            self._handle(*self._mailbox.popleft())
+            self._handle(self._room_now, *self._mailbox.popleft())
         self.journal.kick()
 
-    def _handle(self, command: Command, answered: Answered) -> None:
-        self.last_used = self._clock.monotonic()
-        if isinstance(command.ask, Read):
+    def _handle(self, room: Room, command: Command, answered: Answered) -> None:
+        self.last_used = self._now()
+        ask = command.ask
+        if isinstance(ask, Read):
             # Out of turn, and even if the mailbox is full: all that is here is committed.
-            give(answered, self.journal.recent.read(command.ask))
+            give(answered, self.journal.recent.read(ask))
             return
-        ready = listing(self.journal) if isinstance(command.ask, Who) else self._verdict(command)
+        ready = listing(self.journal) if isinstance(ask, Who) else self._verdict(command)
         if ready is not None:
             # Neither a list nor a repeat may overtake what is still on its way to the log.
             self.journal.draft.answer(answered, ready)
             return
-        turn = Turn()
-        self._room_now.context.turn = turn
+        turn = room.context.turn = Turn()
         try:
-            waiting = begin(self._room_now, command)
+            waiting = begin(room, command)
         except Exception as failure:
             self._fail_turn(command, answered, turn, failure)
             return
-        if inspect.isawaitable(waiting):
+        if waiting is not None and inspect.isawaitable(waiting):
             self._start(command, answered, turn, waiting)
         else:
             self._finish(command, answered, turn)
@@ -268,9 +269,10 @@ class RoomActor:
         if isinstance(command.ask, Enter):
             self.journal.draft.answer(answered, welcome(self.journal, command.ask))
         else:
-            accepted = Accepted(seq, turn.reply, delivered=turn.delivered)
+            accepted = Accepted(seq, turn.reply, False, turn.delivered)
             self.journal.draft.answer(answered, accepted)
-        self._shout(live)
+        if live.entries:
+            self._shout(live)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: Exception
@@ -288,8 +290,7 @@ class RoomActor:
 
     def _shout(self, live: Live) -> None:
         """Ephemeral events: what becomes of them does not concern the room."""
-        if live.entries:
-            try:
-                self._live(self.name, live)
-            except Exception:
-                log.exception("room.live_failed", room=self.name)
+        try:
+            self._live(self.name, live)
+        except Exception:
+            log.exception("room.live_failed", room=self.name)

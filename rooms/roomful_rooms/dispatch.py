@@ -15,12 +15,12 @@ def begin(room: Room, command: Command) -> object:
     Refused where the room's own rules forbid the command.
     """
     match command.ask:
+        case Say() as say:
+            return _say(room, say, command.sender)
         case Enter():
             return _enter(room, command.sender)
         case Exit(reason=reason):
             return _exit(room, command.sender, reason)
-        case Say() as say:
-            return _say(room, say, command.sender)
         case _:
             raise AssertionError("reading needs no handler")
 

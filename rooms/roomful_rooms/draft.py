@@ -101,15 +101,11 @@ class Draft:
         visible = [change for change in turn.changes if not _silent(change)]
         merging = bool(visible and self._open) and not _overlap(self._open, visible)
         first = self._next + (1 if visible and not merging else 0)
-        tells = [tell for tell in turn.tells if not tell.ephemeral]
         entries = [
-            Entry(first + index, frame_of(tell, self.room, first + index, ts), tell.audience)
-            for index, tell in enumerate(tells)
+            Entry(seq, frame_of(tell, self.room, seq, ts), tell.audience)
+            for seq, tell in enumerate(turn.tells, first)
         ]
-        checked_data(turn.reply)
-        size = sum(map(_entry_size, entries)) + sum(map(_change_size, turn.changes)) + _size(state)
-        if (whole := size + _size(turn.reply)) > TURN_BYTES:
-            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
+        size = _turn_size(entries, turn, state)
         # Nothing fails from here on.
         if visible:
             if not merging:
@@ -120,9 +116,10 @@ class Draft:
             self.seal()
             self.entries += entries
         self.changes += turn.changes
-        self._merge_state(state, removed)
+        if state or removed:
+            self._merge_state(state, removed)
         self.bytes += size
-        return entries[0].seq if entries else None
+        return first if entries else None
 
     def _merge_state(self, state: dict[str, Any], removed: Iterable[str]) -> None:
         self.state.update(state)
@@ -133,7 +130,9 @@ class Draft:
 
     def decide(self, done: Done) -> None:
         """Have a decision written with the block, or carried on to the next."""
-        weight = RECORD_BYTES + _size(done.data) + len(done.denied[1] if done.denied else "")
+        weight = RECORD_BYTES
+        if done.data is not None or done.denied is not None:
+            weight += _size(done.data) + len(done.denied[1] if done.denied else "")
         self.done.append(done)
         self._weights.append(weight)
         self.bytes += weight
@@ -189,7 +188,8 @@ class Draft:
 
 def frame_of(tell: Tell, room: RoomName, seq: int | None = None, ts: int | None = None) -> bytes:
     """What clients see of `tell`. Raises TypeError or ValueError if its data cannot be shown."""
-    sender = None if tell.sender is None else shown(tell.sender)
+    by = tell.sender
+    sender = None if by is None else (by.user, by.name, by.session)
     return event_frame(tell.type, room, seq, ts, sender, tell.data)
 
 
@@ -211,13 +211,30 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
     return any(change.member.session in sessions for change in other)
 
 
+def _turn_size(entries: Sequence[Entry], turn: Turn, state: dict[str, Any]) -> int:
+    """What a turn takes in a draft, its reply apart. Raises TooMuch, and ValueError if the reply
+    cannot be shown."""
+    size = sum([_entry_size(entry) for entry in entries]) + _size(state)
+    if turn.changes:
+        size += sum(map(_change_size, turn.changes))
+    whole = size
+    if turn.reply is not None:
+        checked_data(turn.reply)
+        whole += _size(turn.reply)
+    if whole > TURN_BYTES:
+        raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
+    return size
+
+
 def _size(value: object) -> int:
     return len(pack(value)) if value else 0
 
 
 def _entry_size(entry: Entry) -> int:
-    named = sum(map(len, entry.audience.users + entry.audience.sessions))
-    return RECORD_BYTES + len(entry.frame) + 4 * named
+    size, audience = RECORD_BYTES + len(entry.frame), entry.audience
+    if audience.private:
+        size += 4 * sum(map(len, audience.users + audience.sessions))
+    return size
 
 
 def _change_size(change: Entered | Gone) -> int:

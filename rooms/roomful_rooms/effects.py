@@ -1,13 +1,13 @@
 """What a handler wants to happen, collected while it runs and done only if it succeeds."""
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from roomful_protocol.blocks import EVERYONE, Audience, Entered, Member
 from roomful_protocol.ids import SessionId
 
 
 class Tell(Struct, frozen=True):
-    """An event to be heard: by the room or by its `audience`; durable, or ephemeral (no seq).
+    """An event to be heard: by the room or by its `audience`.
 
     `sender` is whose it appears to be; None: the room's own.
     """
@@ -16,7 +16,6 @@ class Tell(Struct, frozen=True):
     data: object
     sender: Member | None = None
     audience: Audience = EVERYONE
-    ephemeral: bool = False
 
 
 class Gone(Struct, frozen=True):
@@ -29,11 +28,13 @@ class Gone(Struct, frozen=True):
 class Turn(Struct):
     """All that one handler has asked for so far. Nobody but its actor sees it.
 
-    `before`: the sessions that `changes` are about, as they were in the room.
+    `tells` are durable, `lives` ephemeral: they have no seq. `before`: the sessions that `changes`
+    are about, as they were in the room.
     """
 
-    tells: list[Tell] = field(default_factory=list)
-    changes: list[Entered | Gone] = field(default_factory=list)
-    before: dict[SessionId, Member | None] = field(default_factory=dict)
+    tells: list[Tell] = []
+    lives: list[Tell] = []
+    changes: list[Entered | Gone] = []
+    before: dict[SessionId, Member | None] = {}
     reply: object = None
     delivered: int | None = None

@@ -60,6 +60,7 @@ class RoomHost:
         self._node = node
         self._kinds, self._log, self._archive = kinds, log, archive
         self._clock, self._new_id, self._tasks = clock, new_id, tasks
+        self._now = clock.monotonic
         self._live, self._wrote, self._limits = live, wrote, limits
         self._idle_s = idle_s
         self._epochs = Epochs(new_id, incarnation)
@@ -75,8 +76,11 @@ class RoomHost:
 
     def receive(self, command: Command, answered: Answered) -> None:
         """Hand `command` to its room, starting it if need be; Moved if it is not ours to serve."""
-        self._sweep.heard(command.sender, self._clock.monotonic())
-        actor = self._actors.get(command.room) if self._certain else None
+        now = self._now()
+        if self._sweep.missing:
+            self._sweep.heard(command.sender, now)
+        # Whether the lease is certain at this moment: see `_certain`.
+        actor = self._actors.get(command.room) if now < self._until else None
         if actor is None:
             actor = self._start(command.room)
         if actor is None:

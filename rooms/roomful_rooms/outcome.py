@@ -53,18 +53,18 @@ def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
     if something cannot be stored or shown, or is too much; then nothing is taken.
     """
     held = journal.held
-    live = _live(journal, turn)
+    live = _live(journal, turn) if turn.lives else SILENCE
     changed, removed = held.state.changes()
     seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
-    held.state.take(changed, removed)
+    if changed or removed:
+        held.state.take(changed, removed)
+    else:
+        held.state.drop()
     return seq, live
 
 
 def _live(journal: Journal, turn: Turn) -> Live:
-    ephemeral = [tell for tell in turn.tells if tell.ephemeral]
-    if not ephemeral:
-        return SILENCE
-    entries = tuple([Entry(0, frame_of(tell, journal.room), tell.audience) for tell in ephemeral])
+    entries = tuple([Entry(0, frame_of(tell, journal.room), tell.audience) for tell in turn.lives])
     if (size := sum(len(entry.frame) for entry in entries)) > TURN_BYTES:
         raise TooMuch(f"One handler may say at most {TURN_BYTES} bytes; this is {size}.")
     return Live(entries)

@@ -27,6 +27,8 @@ from roomful_rooms.state import State
 Handler = Callable[[Any, "Message"], object]
 _H = TypeVar("_H", bound=Handler)
 _MARK: Final = "_roomful_types"
+_TYPES: Final = 1024
+"""Types whose handlers a kind of room remembers: clients make them up."""
 
 
 class Message(Struct, frozen=True):
@@ -80,6 +82,7 @@ class Room:
     capacity: ClassVar[int | None] = None
     history: ClassVar[int] = 100_000
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
+    _found: ClassVar[dict[str, Handler | None]] = {}
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -93,12 +96,22 @@ class Room:
         # By name, so that a subclass overrides a handler as it would any method; None removes it.
         found = {type: getattr(cls, name) for type, name in names.items()}
         cls.handlers = MappingProxyType({type: one for type, one in found.items() if one})
+        cls._found = {}
 
     @classmethod
     def handler(cls, type: str) -> Handler | None:
         """The handler of messages of `type`, if this kind of room has one."""
-        exact = cls.handlers.get(type)
-        if exact is not None:
+        try:
+            return cls._found[type]
+        except KeyError:
+            if len(cls._found) >= _TYPES:
+                cls._found.clear()
+            found = cls._found[type] = cls._fitting(type)
+            return found
+
+    @classmethod
+    def _fitting(cls, type: str) -> Handler | None:
+        if (exact := cls.handlers.get(type)) is not None:
             return exact
         fitting = [pattern for pattern in cls.handlers if fnmatchcase(type, pattern)]
         return cls.handlers[max(fitting, key=len)] if fitting else None
@@ -141,7 +154,8 @@ class Room:
     ) -> None:
         """An event of the room itself, to all members, or to all but `skip`."""
         audience = EVERYONE if skip is None else Audience(skip=skip.session)
-        self.context.turn.tells.append(Tell(type, data, None, audience, ephemeral))
+        turn = self.context.turn
+        (turn.lives if ephemeral else turn.tells).append(Tell(type, data, None, audience))
 
     def relay(self, message: Message, data: object = None) -> None:
         """`message` to whom its sender meant it, as the sender's event, with other `data` if given.
@@ -153,7 +167,8 @@ class Room:
         if message.to:
             audience = self._audience(message)
         body = message.data if data is None else data
-        turn.tells.append(Tell(message.type, body, sender, audience, message.ephemeral))
+        tells = turn.lives if message.ephemeral else turn.tells
+        tells.append(Tell(message.type, body, sender, audience))
 
     def _audience(self, message: Message) -> Audience:
         reached = self.members.reached(message.to)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from roomful_protocol.codecs.values import pack, unpack
 
 _GONE: Final = object()
+_UNCHANGED: Final[tuple[dict[str, Any], tuple[str, ...]]] = ({}, ())
 
 
 class State(MutableMapping[str, Any]):
@@ -57,6 +58,8 @@ class State(MutableMapping[str, Any]):
 
         Raises TypeError or ValueError, naming the key, if a value cannot be stored.
         """
+        if not self._drafts:
+            return _UNCHANGED
         changed: dict[str, Any] = {}
         removed: list[str] = []
         for key, draft in self._drafts.items():

@@ -15,23 +15,24 @@ from roomful_protocol.codecs.events import (
 )
 from roomful_protocol.frames import person
 
-ANN = person("ann", "Ann", "n1-x7")
+WHO = ("ann", "Ann", "n1-x7")
+ANN = person(*WHO)
 
 
 def test_durable_event_has_seq_and_ts() -> None:
-    assert event_frame("chat.message", "lobby", 58, 1795230458730, ANN, {"text": "hi"}) == (
+    assert event_frame("chat.message", "lobby", 58, 1795230458730, WHO, {"text": "hi"}) == (
         b'{"type":"chat.message","room":"lobby","seq":58,"ts":1795230458730,'
         b'"from":{"user":"ann","name":"Ann","session":"n1-x7"},"data":{"text":"hi"}}'
     )
 
 
 def test_ephemeral_event_has_neither() -> None:
-    frame = event_frame("chat.typing", "lobby", sender=ANN)
+    frame = event_frame("chat.typing", "lobby", sender=WHO)
     assert json.loads(frame) == {"type": "chat.typing", "room": "lobby", "from": ANN}
 
 
 def test_targeted_event_outside_rooms_has_no_room() -> None:
-    frame = event_frame("chat.whisper", None, sender=ANN, data="psst")
+    frame = event_frame("chat.whisper", None, sender=WHO, data="psst")
     assert json.loads(frame) == {"type": "chat.whisper", "from": ANN, "data": "psst"}
 
 

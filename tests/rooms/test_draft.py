@@ -132,7 +132,7 @@ def test_in_a_large_room_presence_names_a_sample() -> None:
 
 def test_ephemeral_events_are_not_written() -> None:
     draft = Draft("lobby", 1)
-    assert add(draft, says("typing", ephemeral=True)) is None
+    assert add(draft, Turn(lives=says("typing").tells)) is None
     assert not draft.effective
     assert frames(draft) == []
 

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roomful_protocol.ids import PARTITIONS
@@ -244,6 +244,7 @@ def test_alone_there_is_nobody_to_give_to() -> None:
 # -- the table -------------------------------------------------------------------------------------
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NAMES, COSTS)
 def test_the_table_comes_back_as_it_was_packed(names: list[str], costs: list[float]) -> None:
     table = Table()
