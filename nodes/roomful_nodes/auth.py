@@ -4,7 +4,6 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import jwt
@@ -147,4 +146,4 @@ class Secrets:
 
     def _mac(self, session: SessionId, user: UserId, connection: int) -> str:
         named = f"{session}\n{user}\n{connection}".encode()
-        return hmac.new(self._key, named, sha256).hexdigest()[:_MAC_CHARACTERS]
+        return hmac.digest(self._key, named, "sha256").hex()[:_MAC_CHARACTERS]

@@ -6,7 +6,6 @@ they come. Nothing that a client sends raises from here.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Final
 
 import structlog
@@ -33,7 +32,6 @@ from roomful_protocol.errors import (
 from roomful_protocol.frames import Auth, Bye, ClientFrame, Join, Leave, Ping, Send
 from roomful_protocol.ids import RoomName
 
-PROTOCOL: Final = 1
 PING: Final = framed(b"", 9)
 LONGEST_TIMER_S: Final = 86_400.0
 FLOODED_MS: Final = (1000, 10_000)
@@ -75,15 +73,11 @@ class Conversation:
         self._requests.resumed = resumed
         services, session = self._services, self.session
         data = {
-            "protocol": PROTOCOL,
-            "node": services.node,
+            **services.greeting,
             "session": session.id,
             "secret": session.secret,
             "user": session.user,
             "name": session.name,
-            "heartbeat_s": services.heartbeat_s,
-            "limits": asdict(services.limits),
-            "durability": asdict(services.durability),
             "expires_s": self._expires_s(),
             "time": services.clock.wall_ms(),
         }

@@ -1,8 +1,8 @@
 """What all conversations of a node share."""
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Final, Protocol
 
 from roomful_nodes import history
 from roomful_nodes.auth import Authenticator
@@ -10,11 +10,14 @@ from roomful_nodes.hub import Hub
 from roomful_nodes.membership import Lane
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.targets import Targets
-from roomful_protocol.frames import Durability, Limits
+from roomful_protocol.frames import Durability, Frame, Limits
 from roomful_protocol.ids import NodeId, RoomName
 from roomful_protocol.messages import Sender
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.tasks import Tasks
+
+PROTOCOL: Final = 1
+"""The version of the wire protocol."""
 
 
 class Asks(history.Asks, Protocol):
@@ -46,3 +49,17 @@ class Services:
     tasks: Tasks
     metrics: Metrics
     durability: Durability = field(default_factory=Durability)
+    greeting: Frame = field(init=False)
+    """What `hello` tells every client; what differs is None."""
+
+    def __post_init__(self) -> None:
+        greeting = {
+            "protocol": PROTOCOL,
+            "node": self.node,
+            **dict.fromkeys(("session", "secret", "user", "name")),
+            "heartbeat_s": self.heartbeat_s,
+            "limits": asdict(self.limits),
+            "durability": asdict(self.durability),
+            **dict.fromkeys(("expires_s", "time")),
+        }
+        object.__setattr__(self, "greeting", greeting)

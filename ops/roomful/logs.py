@@ -35,6 +35,8 @@ def configure(
         processors=_chain(format == "console" or (format == "auto" and terminal), terminal),
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(out),
+        # For the process's own output this is final: then a line that is not wanted costs half.
+        cache_logger_on_first_use=stream is None,
     )
     structlog.contextvars.bind_contextvars(node=node)
     log: FilteringBoundLogger = structlog.get_logger()
