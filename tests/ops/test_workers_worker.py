@@ -83,6 +83,15 @@ async def test_told_it_ends_and_told_again_nothing_happens(run: Run) -> None:
     await worker.end()
 
 
+async def test_one_that_ends_before_it_has_read_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    worker = await Worker.start(Order(Config.model_validate({}), tmp_path))
+    assert not await worker.ready()
+    assert await worker.ended() == Ended(1, None, ready=False)
+
+
 async def test_a_process_that_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,7 @@ class Worker:
 
     async def ready(self) -> bool:
         """Wait until it takes clients; False if it ends before that."""
-        while not self._ready and (said := await self._said.readline()):
+        while not self._ready and (said := await self._heard()):
             self._take(said)
         return self._ready
 
@@ -83,7 +83,7 @@ class Worker:
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
-                    said = await self._said.readline()
+                    said = await self._heard()
             except TimeoutError:
                 silent_s += LOOK_S
                 if silent_s >= HUNG_S:
@@ -97,6 +97,14 @@ class Worker:
         code = await self._process.wait()
         self._line.close()
         return Ended(code, self._reason, self._ready)
+
+    async def _heard(self) -> bytes:
+        """A line; nothing when it has ended."""
+        try:
+            return await self._said.readline()
+        except ConnectionError:
+            # It has not even read its order.
+            return b""
 
     def _take(self, said: bytes) -> None:
         self._ready = self._ready or said.rstrip() == READY
