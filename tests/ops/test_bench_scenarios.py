@@ -17,6 +17,7 @@ from roomful.bench.scenarios import (
     recovery,
     rooms,
     storm,
+    workers,
 )
 from roomful.bench.subject import Bench
 
@@ -29,6 +30,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         (handoff, "ROOMS", 5), (handoff, "WARM_S", 0.2),
         (drain, "CLIENTS", 30), (drain, "WINDOW_S", 0.5),
         (recovery, "MISSED", 1500), (recovery, "CLIENTS", 5),
+        (workers, "ROOMS", 8), (workers, "ON_THE_WAY", 4), (workers, "EVEN", 0),
         (storm, "CLIENTS", 60), (storm, "ROOMS", 5), (storm, "PER_S", 100),
         (failover, "KILLS", 1), (failover, "IDLE_ROOMS", 20), (failover, "ROOMS_EACH", 10),
     ):  # fmt: skip
@@ -120,3 +122,15 @@ def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
         Server.started(command, free_port(), tmp_path),
     ):
         pytest.fail("it did not start")
+
+
+def test_one_worker_and_two_are_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "KINDS", {"thinking": "heavy"})
+    [reading] = workers.once(bench)
+    assert reading.figure == "two workers, thinking"
+    assert reading.value > 0
+    assert reading.ceilings["one worker"] > 0
+    for part in ("node", "broker"):
+        assert reading.details[f"two_{part}_cores"] > 0
+    # Most of it is the handler's.
+    assert reading.details["one_node_cpu_us"] > 300

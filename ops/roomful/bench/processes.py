@@ -48,7 +48,7 @@ def ahead(pid: int) -> None:
 
 
 class Server:
-    """A process that listens on `port` of loopback, pinned to the servers' core."""
+    """A process that listens on `port` of loopback, pinned to the servers' core unless told."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self._process = process
@@ -72,6 +72,7 @@ class Server:
         folder: Path,
         ready: Callable[[int], bool] = listening,
         environment: Mapping[str, str] | None = None,
+        cores: Sequence[int] = (SERVER_CORE,),
     ) -> Iterator[Self]:
         """`command`, running in `folder` from when it is `ready` until the context ends.
 
@@ -80,7 +81,7 @@ class Server:
         output = folder / f"{Path(command[0]).name}-{port}.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
-                ["taskset", "-c", str(SERVER_CORE), *_AHEAD, *command],
+                ["taskset", "-c", ",".join(map(str, cores)), *_AHEAD, *command],
                 stdout=log, stderr=log, cwd=folder, start_new_session=True,
                 env={**os.environ, **(environment or {})},
             )  # fmt: skip

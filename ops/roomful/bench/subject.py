@@ -3,13 +3,13 @@
 import http.client
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from roomful.bench.processes import BROKER, Server, Unstarted, binary, free_port
+from roomful.bench.processes import BROKER, SERVER_CORE, Server, Unstarted, binary, free_port
 from roomful.bench.tools import Mode, Tools
 
 NODE: Final = (sys.executable, "-m", "roomful", "serve")
@@ -48,8 +48,10 @@ class Bench:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     @contextmanager
-    def node(self, folder: Path | None = None, *flags: str) -> Iterator[Server]:
-        """A node with an embedded broker, both on one core; nobody's rate is limited.
+    def node(
+        self, folder: Path | None = None, *flags: str, cores: Sequence[int] = (SERVER_CORE,)
+    ) -> Iterator[Server]:
+        """A node with an embedded broker, on the servers' core; nobody's rate is limited.
 
         In the `folder` of an earlier one, it comes up with that one's rooms. `flags` as for
         `roomful serve`: with --nats it has no broker of its own.
@@ -57,7 +59,7 @@ class Bench:
         port, folder = free_port(), folder or self.fresh()
         command = [*NODE, "--port", str(port), *flags]
         environment = _UNLIMITED | {"ROOMFUL_DATA_DIR": str(folder / "data")}
-        with Server.started(command, port, folder, _ready, environment) as server:
+        with Server.started(command, port, folder, _ready, environment, cores) as server:
             yield server
 
     @contextmanager

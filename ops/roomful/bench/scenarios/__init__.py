@@ -22,6 +22,7 @@ from roomful.bench.scenarios import (
     rooms,
     storm,
     targeted,
+    workers,
 )
 from roomful.bench.subject import Bench
 
@@ -51,4 +52,5 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "handoff": Scenario("50 rooms handed to another node while people talk", handoff.once),
     "drain": Scenario("1,000 clients sent away, no faster than they are taken in", drain.once),
     "storm": Scenario("2,000 clients of a killed node return at once", storm.once),
+    "workers": Scenario("one worker on the port, and two", workers.once),
 }
