@@ -7,11 +7,12 @@ from typing import Final
 import structlog
 
 from roomful_nodes.auth import Identity, Secrets
+from roomful_nodes.batches import Batches, in_parts
 from roomful_nodes.bus import Bus, Message
 from roomful_nodes.listening import Listening
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.session import Line, Session
-from roomful_protocol.codecs.internode import pack_to_session, unpack_to_session
+from roomful_protocol.codecs.internode import pack_reached, pack_to_session, unpack_to_session
 from roomful_protocol.errors import CLOSES, KICKED, TAKEN_OVER, Close
 from roomful_protocol.ids import NodeId, SessionId, UserId, home_of, name_of
 from roomful_protocol.messages import Claim, Direct, Kick
@@ -46,6 +47,8 @@ class Sessions:
         self._loop, self._metrics, self._grace_s = loop, metrics, grace_s
         self._users = Listening(bus, self._heard_for_user, loop=loop, tasks=tasks)
         self._guests = Listening(bus, self._heard_for_session, loop=loop, tasks=tasks)
+        # How many connections messages of other nodes have reached here.
+        self._reached: Batches[NodeId, tuple[str, int]] = Batches(self._tell_reached)
         self._own: Following | None = None
         self._closed = False
         self._by_id: dict[SessionId, Session] = {}
@@ -205,31 +208,28 @@ class Sessions:
     def _heard_for_user(self, message: Message) -> None:
         user = name_of(message.subject.rpartition(".")[2])
         direct = unpack_to_session(message.payload)
-        delivered = 0
         if isinstance(direct, Direct):
-            for session in self.connected(user):
-                delivered += _shown(session, direct.frame)
-        self._reply(message, delivered)
+            shown = sum([_shown(session, direct.frame) for session in self.connected(user)])
+            self._reached.add(direct.node, (direct.request, shown))
 
     def _heard_for_session(self, message: Message) -> None:
         session = self._by_id.get(message.subject.rpartition(".")[2])
-        delivered = 0
-        if session is not None:
-            match unpack_to_session(message.payload):
-                case Direct(frame):
-                    delivered = _shown(session, frame)
-                case Claim(node, connection):
-                    # A claim that comes late must not end the connection that came after it.
-                    if connection >= session.connection:
-                        log.info("session.claimed", session=session.id, by=node)
-                        self._let_go(session)
-                case Kick(slug):
-                    self.close_session(session.id, _CLOSES.get(slug, KICKED))
-        self._reply(message, delivered)
+        match unpack_to_session(message.payload):
+            case Direct(frame, node, request):
+                shown = 0 if session is None else _shown(session, frame)
+                self._reached.add(node, (request, shown))
+            # A claim that comes late must not end the connection that came after it.
+            case Claim(node, connection) if session and connection >= session.connection:
+                log.info("session.claimed", session=session.id, by=node)
+                self._let_go(session)
+            case Kick(slug) if session:
+                self.close_session(session.id, _CLOSES.get(slug, KICKED))
+            case _:
+                pass
 
-    def _reply(self, message: Message, delivered: int) -> None:
-        if message.reply is not None:
-            self._bus.publish(message.reply, b"%d" % delivered)
+    def _tell_reached(self, node: NodeId, reached: list[tuple[str, int]]) -> None:
+        for _, payload in in_parts(reached, pack_reached):
+            self._bus.publish(self._subjects.reached(node), payload)
 
 
 def _shown(session: Session, frame_json: bytes) -> int:

@@ -1,8 +1,9 @@
 """Messages to users and sessions outside any room, and how many connections they have reached.
 
-Every node that holds a connection of a user listens to the user's subject and replies with how many
-it has reached. Nobody knows how many nodes will reply, so the count is over when all could have,
-when the broker says that nobody listens, or when it has been quiet for a moment.
+Every node that holds a connection of a user listens to the user's subject, and tells at the end of
+its turn of the loop how many each message has reached. Nobody knows how many nodes will tell, so
+the count is over when all could have, when the broker says that nobody listens, or when it has been
+quiet for a moment.
 """
 
 import asyncio
@@ -10,13 +11,13 @@ from collections.abc import Callable, Iterable
 from re import compile as pattern
 from typing import Final
 
-import structlog
+from msgspec import Struct
 
 from roomful_nodes.bus import Bus, Message
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
 from roomful_protocol.codecs.events import event_frame
-from roomful_protocol.codecs.internode import pack_to_session
+from roomful_protocol.codecs.internode import pack_to_session, unpack_reached
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import Send, Target
 from roomful_protocol.ids import NodeId, home_of
@@ -27,52 +28,32 @@ from roomful_rooms.log import Following
 
 QUIET_S: Final = 0.025
 LONGEST_S: Final = 0.5
+SWEEP_S: Final = 0.005
+"""How exactly these two are kept."""
 
 # Anything else would not be a subject's token.
 _is_session: Final = pattern(r"[A-Za-z0-9_]+-[A-Za-z0-9_-]+").fullmatch
 
 Delivered = Callable[[int], None]
 
-log = structlog.get_logger()
+
+class _Count(Struct):
+    """How many connections one message has reached; `open` of its targets are not settled yet."""
+
+    reached: int
+    open: int
+    delivered: Delivered
 
 
-class _Count:
-    """The replies to one message: over when no subject is open any more, or it is quiet."""
+class _Asked(Struct):
+    """One target of a message: `left` nodes may tell of it yet, and at `due` it is given up, by
+    `last` at the latest. A `single` connection is told of once."""
 
-    def __init__(self, reached: int, delivered: Delivered, loop: asyncio.AbstractEventLoop) -> None:
-        self.reached = reached
-        self.open: dict[str, int] = {}
-        self.single: set[str] = set()
-        self.over = False
-        self._delivered, self._loop = delivered, loop
-        self._last = loop.call_later(LONGEST_S, self.finish)
-        self._quiet: asyncio.TimerHandle | None = None
-
-    def reply(self, inbox: str, count: int) -> None:
-        self.reached += count
-        self.open[inbox] -= 1
-        # A session is in one place: whoever has reached it was the last to ask.
-        if self.open[inbox] <= 0 or (count and inbox in self.single):
-            self.settle(inbox)
-        elif not self.over:
-            if self._quiet is not None:
-                self._quiet.cancel()
-            self._quiet = self._loop.call_later(QUIET_S, self.finish)
-
-    def settle(self, inbox: str) -> None:
-        """No more replies will come to `inbox`."""
-        self.open.pop(inbox, None)
-        if not self.open:
-            self.finish()
-
-    def finish(self) -> None:
-        if self.over:
-            return
-        self.over = True
-        self._last.cancel()
-        if self._quiet is not None:
-            self._quiet.cancel()
-        self._delivered(self.reached)
+    count: _Count
+    left: int
+    single: bool
+    due: float
+    last: float
 
 
 class Targets:
@@ -90,19 +71,27 @@ class Targets:
         others: Callable[[], int],
     ) -> None:
         self._node, self._sessions = node, sessions
-        self._bus, self._subjects, self._new_id = bus, subjects, new_id
+        self._bus, self._subjects = bus, subjects
         self._loop, self._others = loop, others
-        self._counts: dict[str, _Count] = {}
-        self._replies: Following | None = None
+        # Requests of an earlier node of this name must not be taken for ours.
+        self._life, self._number = new_id()[:8], 0
+        self._asked: dict[str, _Asked] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._following: list[Following] = []
 
     async def start(self) -> None:
-        """Listen for replies."""
-        subject = self._subjects.inbox(self._node, "*")
-        self._replies = await self._bus.subscribe(subject, self._heard)
+        """Listen for what other nodes tell."""
+        for subject, heard in (
+            (self._subjects.reached(self._node), self._hear_reached),
+            (self._subjects.inbox(self._node, "*"), self._hear_bounced),
+        ):
+            self._following.append(await self._bus.subscribe(subject, heard))
 
     async def close(self) -> None:
-        if self._replies is not None:
-            await self._replies.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for following in self._following:
+            await following.close()
 
     def send(self, sender: Session, send: Send, delivered: Delivered) -> None:
         """Show the message to all connections of its targets but the sender's own.
@@ -119,8 +108,9 @@ class Targets:
         except ValueError as problem:
             raise Refused(Code.BAD_DATA, str(problem)) from None
         reached = self._show_here(sender, send.to, frame)
-        if others:
-            self._ask(send.to, frame, others, _Count(reached, delivered, self._loop))
+        elsewhere = self._elsewhere(send.to) if others else []
+        if elsewhere:
+            self._ask(elsewhere, frame, others, _Count(reached, len(elsewhere), delivered))
         else:
             delivered(reached)
 
@@ -137,23 +127,23 @@ class Targets:
             line.show(frame)
         return len(lines)
 
-    def _ask(self, targets: Iterable[Target], frame: bytes, others: int, count: _Count) -> None:
-        payload = pack_to_session(Direct(frame))
-        asked = []
-        for target in targets:
-            if (subject := self._subject(target)) is not None:
-                inbox = self._subjects.inbox(self._node, self._new_id())
-                count.open[inbox] = others
-                if target.kind == "session":
-                    count.single.add(inbox)
-                asked.append((subject, inbox))
-        if not asked:
-            count.finish()
-        for subject, inbox in asked:
-            self._counts[inbox] = count
-            # Later than the count can last: replies that come too late are not worth a warning.
-            self._loop.call_later(2 * LONGEST_S, self._counts.pop, inbox, None)
-            self._bus.publish(subject, payload, inbox)
+    def _elsewhere(self, targets: Iterable[Target]) -> list[tuple[str, bool]]:
+        """The subjects on which other nodes hear of the targets, and which are single sessions."""
+        asked = [(self._subject(target), target.kind == "session") for target in targets]
+        return [(subject, single) for subject, single in asked if subject is not None]
+
+    def _ask(
+        self, subjects: Iterable[tuple[str, bool]], frame: bytes, others: int, count: _Count
+    ) -> None:
+        last = self._loop.time() + LONGEST_S
+        for subject, single in subjects:
+            self._number += 1
+            request = f"{self._life}{self._number}"
+            self._asked[request] = _Asked(count, others, single, last, last)
+            payload = pack_to_session(Direct(frame, self._node, request))
+            self._bus.publish(subject, payload, self._subjects.inbox(self._node, request))
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
     def _subject(self, target: Target) -> str | None:
         """Where other nodes hear of it; None if they cannot know it."""
@@ -163,11 +153,36 @@ class Targets:
             return None
         return self._subjects.session(home_of(target.value), target.value)
 
-    def _heard(self, message: Message) -> None:
-        count = self._counts.get(message.subject)
-        if count is None or count.over or message.subject not in count.open:
-            return
+    def _hear_reached(self, message: Message) -> None:
+        due = self._loop.time() + QUIET_S
+        for request, reached in unpack_reached(message.payload):
+            asked = self._asked.get(request)
+            if asked is None:
+                continue  # It comes too late.
+            asked.count.reached += reached
+            asked.left -= 1
+            asked.due = min(due, asked.last)
+            # A session is in one place: whoever has reached it was the last to ask.
+            if asked.left <= 0 or (reached and asked.single):
+                self._settle(request)
+
+    def _hear_bounced(self, message: Message) -> None:
         if message.undelivered:
-            count.settle(message.subject)
-        else:
-            count.reply(message.subject, int(message.payload))
+            self._settle(message.subject.rpartition(".")[2])
+
+    def _settle(self, request: str) -> None:
+        """No more will be told of it."""
+        asked = self._asked.pop(request, None)
+        if asked is None:
+            return
+        count = asked.count
+        count.open -= 1
+        if not count.open:
+            count.delivered(count.reached)
+
+    def _sweep(self) -> None:
+        """Give up what is due. One timer for all: they are many, and most never come to this."""
+        now = self._loop.time()
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep) if self._asked else None
+        for request in [one for one, asked in self._asked.items() if asked.due <= now]:
+            self._settle(request)

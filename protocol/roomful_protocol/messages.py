@@ -179,9 +179,12 @@ class Live(Struct, frozen=True):
 
 
 class Direct(Struct, frozen=True):
-    """A targeted message outside any room: the client's JSON frame, complete."""
+    """A targeted message outside any room: the client's JSON frame, complete. `node` wants to be
+    told, under `request`, how many connections it has reached."""
 
     frame: bytes
+    node: NodeId
+    request: str
 
 
 class Claim(Struct, frozen=True):

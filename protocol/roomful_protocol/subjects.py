@@ -60,8 +60,13 @@ class Subjects:
         return f"{self.prefix}.node.{node}.prb.{other}"
 
     def inbox(self, node: NodeId, request: str) -> str:
-        """Where replies to one request of `node` arrive; `*` to hear them all."""
+        """Where the broker says that a message of `node` found nobody; `*` to hear them all."""
         return f"{self.prefix}.node.{node}.inb.{request}"
+
+    def reached(self, node: NodeId) -> str:
+        """How many connections messages of `node` have reached, packed by the node that holds
+        these per loop turn."""
+        return f"{self.prefix}.node.{node}.rch"
 
     def user(self, user: UserId) -> str:
         """Messages for every connection of a user; nodes listen while they hold one."""

@@ -10,6 +10,10 @@ from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.wire import Json, Wire
 
 from roomful_nodes import targets
+from roomful_nodes.bus import Message
+from roomful_nodes.memory_bus import MemoryBus
+from roomful_protocol.codecs.internode import unpack_reached
+from roomful_protocol.frames import Send, Target
 
 
 @pytest.fixture
@@ -147,3 +151,37 @@ async def test_without_an_id_only_failure_is_told(wires: dict[str, Wire]) -> Non
     error = await wires["ann"].next("error")
     assert error["error"]["code"] == "unknown_target"
     assert not [frame for frame in wires["ann"].frames if frame["type"] == "ack"]
+
+
+async def test_what_a_turn_has_reached_is_told_in_one_message(
+    wires: dict[str, Wire], nodes: list[MemoryNode]
+) -> None:
+    ann, told = wires["ann"], list[int]()
+    bus, subjects = nodes[0].gateway._targets._bus, nodes[0].gateway._targets._subjects
+    observer = MemoryBus(bus.switch)  # type: ignore[attr-defined]
+    await observer.subscribe(
+        subjects.reached(nodes[0].node.id), lambda m: told.append(len(unpack_reached(m.payload)))
+    )
+    sender = nodes[0].gateway.sessions.get(ann.hello["session"])
+    assert sender is not None
+    counted: list[int] = []
+    for _ in range(20):
+        send = Send("chat.whisper", None, to=(Target("user", "cat"),))
+        nodes[0].gateway._targets.send(sender, send, counted.append)
+    await until(lambda: len(counted) == 20, "counted")
+    assert counted == [1] * 20
+    # From the node that holds cat's only connection; nobody else has listened.
+    assert told == [20]
+
+
+async def test_a_node_that_does_not_tell_is_waited_for_a_moment_only(
+    wires: dict[str, Wire], nodes: list[MemoryNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "LONGEST_S", 0.05)
+    bus, subjects = nodes[0].gateway._targets._bus, nodes[0].gateway._targets._subjects
+    silent, heard = MemoryBus(bus.switch), list[Message]()  # type: ignore[attr-defined]
+    await silent.subscribe(subjects.user("dot"), heard.append)
+    refused = await whisper(wires["ann"], {"user": "dot"})
+    assert refused["error"]["code"] == "unknown_target"
+    assert len(heard) == 1
+    assert not nodes[0].gateway._targets._asked

@@ -12,10 +12,12 @@ from roomful_protocol.codecs.internode import (
     pack_answers,
     pack_commands,
     pack_live,
+    pack_reached,
     pack_to_session,
     unpack_answers,
     unpack_commands,
     unpack_live,
+    unpack_reached,
     unpack_to_session,
 )
 from roomful_protocol.codecs.values import pack
@@ -72,12 +74,13 @@ ANSWERS: list[Answer] = [
     Denied("forbidden", "No."),
     MOVED,
 ]
-TO_SESSION: list[ToSession] = [Direct(b"{}"), Claim("b", 2), Kick("kicked")]
+TO_SESSION: list[ToSession] = [Direct(b"{}", "a", "f00-1"), Claim("b", 2), Kick("kicked")]
 DECODERS: list[Callable[[bytes], object]] = [
     unpack_commands,
     unpack_answers,
     unpack_live,
     unpack_to_session,
+    unpack_reached,
 ]
 
 
@@ -106,6 +109,11 @@ def test_live_survives(live: Live) -> None:
 @pytest.mark.parametrize("message", TO_SESSION)
 def test_messages_to_a_session_survive(message: ToSession) -> None:
     assert unpack_to_session(pack_to_session(message)) == message
+
+
+def test_what_was_reached_survives_in_order() -> None:
+    reached = [("f00-1", 2), ("f00-2", 0)]
+    assert unpack_reached(pack_reached(reached)) == reached
 
 
 def test_replies_that_cannot_be_packed_are_refused() -> None:

@@ -222,8 +222,8 @@ def unpack_live(data: bytes) -> Live:
 
 def pack_to_session(message: ToSession) -> bytes:
     match message:
-        case Direct(frame):
-            return pack((FORMAT, _DIRECT, frame))
+        case Direct(frame, node, request):
+            return pack((FORMAT, _DIRECT, frame, node, request))
         case Claim(node, connection):
             return pack((FORMAT, _CLAIM, node, connection))
         case Kick(close):
@@ -235,6 +235,18 @@ def unpack_to_session(data: bytes) -> ToSession:
     """A message for one session. Raises ValueError if it is none."""
     _, kind, *rest = fields(data, FORMAT, "message to a session")
     return _TO_SESSION[kind](*rest)
+
+
+def pack_reached(reached: Sequence[tuple[str, int]]) -> bytes:
+    """How many connections the messages of another node have reached, by its requests."""
+    return pack((FORMAT, reached))
+
+
+@value_error
+def unpack_reached(data: bytes) -> list[tuple[str, int]]:
+    """Requests, and how many connections each has reached. Raises ValueError if it is none."""
+    _, reached = fields(data, FORMAT, "reached")
+    return [(request, int(count)) for request, count in reached]
 
 
 _TO_SESSION: Final[dict[int, Callable[..., ToSession]]] = {
