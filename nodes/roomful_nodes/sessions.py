@@ -7,12 +7,12 @@ from typing import Final
 import structlog
 
 from roomful_nodes.auth import Identity, Secrets
-from roomful_nodes.batches import Batches, in_parts
 from roomful_nodes.bus import Bus, Message
 from roomful_nodes.listening import Listening
 from roomful_nodes.metrics import Metrics
+from roomful_nodes.receipts import Receipts
 from roomful_nodes.session import Line, Session
-from roomful_protocol.codecs.internode import pack_reached, pack_to_session, unpack_to_session
+from roomful_protocol.codecs.internode import pack_to_session, unpack_to_session
 from roomful_protocol.errors import CLOSES, KICKED, TAKEN_OVER, Close
 from roomful_protocol.ids import NodeId, SessionId, UserId, home_of, name_of
 from roomful_protocol.messages import Claim, Direct, Kick
@@ -47,8 +47,7 @@ class Sessions:
         self._loop, self._metrics, self._grace_s = loop, metrics, grace_s
         self._users = Listening(bus, self._heard_for_user, loop=loop, tasks=tasks)
         self._guests = Listening(bus, self._heard_for_session, loop=loop, tasks=tasks)
-        # How many connections messages of other nodes have reached here.
-        self._reached: Batches[NodeId, tuple[str, int]] = Batches(self._tell_reached)
+        self._receipts = Receipts(bus, subjects)
         self._own: Following | None = None
         self._closed = False
         self._by_id: dict[SessionId, Session] = {}
@@ -58,6 +57,7 @@ class Sessions:
         """Listen for messages to the sessions that were opened here."""
         subject = self._subjects.session(self._node, "*")
         self._own = await self._bus.subscribe(subject, self._heard_for_session)
+        await self._receipts.start()
 
     async def close(self) -> None:
         """Forget all sessions without a word: they may go on elsewhere."""
@@ -67,6 +67,7 @@ class Sessions:
                 session.grace.cancel()
         if self._own is not None:
             await self._own.close()
+        await self._receipts.close()
         await self._users.close()
         await self._guests.close()
 
@@ -210,14 +211,14 @@ class Sessions:
         direct = unpack_to_session(message.payload)
         if isinstance(direct, Direct):
             shown = sum([_shown(session, direct.frame) for session in self.connected(user)])
-            self._reached.add(direct.node, (direct.request, shown))
+            self._receipts.give(direct.node, direct.request, shown)
 
     def _heard_for_session(self, message: Message) -> None:
         session = self._by_id.get(message.subject.rpartition(".")[2])
         match unpack_to_session(message.payload):
             case Direct(frame, node, request):
                 shown = 0 if session is None else _shown(session, frame)
-                self._reached.add(node, (request, shown))
+                self._receipts.give(node, request, shown)
             # A claim that comes late must not end the connection that came after it.
             case Claim(node, connection) if session and connection >= session.connection:
                 log.info("session.claimed", session=session.id, by=node)
@@ -226,10 +227,6 @@ class Sessions:
                 self.close_session(session.id, _CLOSES.get(slug, KICKED))
             case _:
                 pass
-
-    def _tell_reached(self, node: NodeId, reached: list[tuple[str, int]]) -> None:
-        for _, payload in in_parts(reached, pack_reached):
-            self._bus.publish(self._subjects.reached(node), payload)
 
 
 def _shown(session: Session, frame_json: bytes) -> int:

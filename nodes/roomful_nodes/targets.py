@@ -1,9 +1,10 @@
 """Messages to users and sessions outside any room, and how many connections they have reached.
 
 Every node that holds a connection of a user listens to the user's subject, and tells at the end of
-its turn of the loop how many each message has reached. Nobody knows how many nodes will tell, so
-the count is over when all could have, when the broker says that nobody listens, or when it has been
-quiet for a moment.
+its turn of the loop how many each message has reached. Nobody knows how many nodes will tell. So
+the sender's node calls the roll after its messages, one call for all that it has sent meanwhile:
+the count is over when all nodes have answered that, when the broker says that nobody listens, or,
+with a node that does not answer, when it has been quiet for a moment.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from roomful_nodes.bus import Bus, Message
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
 from roomful_protocol.codecs.events import event_frame
-from roomful_protocol.codecs.internode import pack_to_session, unpack_reached
+from roomful_protocol.codecs.internode import pack_roll, pack_to_session, unpack_reached
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import Send, Target
 from roomful_protocol.ids import NodeId, home_of
@@ -56,6 +57,16 @@ class _Asked(Struct):
     last: float
 
 
+class _Roll(Struct):
+    """A roll call: when `left` more nodes have answered, no more will come for its requests. It is
+    given up at `due`."""
+
+    name: str
+    requests: list[str]
+    left: int
+    due: float
+
+
 class Targets:
     """`others` tells how many other nodes live."""
 
@@ -76,6 +87,9 @@ class Targets:
         # Requests of an earlier node of this name must not be taken for ours.
         self._life, self._number = new_id()[:8], 0
         self._asked: dict[str, _Asked] = {}
+        # Requests that wait for the next roll call, and the one that is being answered.
+        self._uncalled: list[str] = []
+        self._roll: _Roll | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._following: list[Following] = []
 
@@ -137,13 +151,30 @@ class Targets:
     ) -> None:
         last = self._loop.time() + LONGEST_S
         for subject, single in subjects:
-            self._number += 1
-            request = f"{self._life}{self._number}"
+            request = self._named()
             self._asked[request] = _Asked(count, others, single, last, last)
             payload = pack_to_session(Direct(frame, self._node, request))
             self._bus.publish(subject, payload, self._subjects.inbox(self._node, request))
+            if others > 1:
+                self._uncalled.append(request)
+        if self._uncalled and self._roll is None:
+            self._loop.call_soon(self._call_roll)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _named(self) -> str:
+        self._number += 1
+        return f"{self._life}{self._number}"
+
+    def _call_roll(self) -> None:
+        """One at a time: so it costs the same however many messages there are."""
+        requests = [request for request in self._uncalled if request in self._asked]
+        if not requests or self._roll is not None:
+            return
+        self._uncalled = []
+        due = self._loop.time() + QUIET_S
+        self._roll = _Roll(self._named(), requests, self._others(), due)
+        self._bus.publish(self._subjects.roll(), pack_roll(self._node, self._roll.name))
 
     def _subject(self, target: Target) -> str | None:
         """Where other nodes hear of it; None if they cannot know it."""
@@ -156,6 +187,9 @@ class Targets:
     def _hear_reached(self, message: Message) -> None:
         due = self._loop.time() + QUIET_S
         for request, reached in unpack_reached(message.payload):
+            if reached is None:
+                self._answered(request)
+                continue
             asked = self._asked.get(request)
             if asked is None:
                 continue  # It comes too late.
@@ -165,6 +199,17 @@ class Targets:
             # A session is in one place: whoever has reached it was the last to ask.
             if asked.left <= 0 or (reached and asked.single):
                 self._settle(request)
+
+    def _answered(self, name: str) -> None:
+        roll = self._roll
+        if roll is None or roll.name != name:
+            return
+        roll.left -= 1
+        if roll.left <= 0:
+            self._roll = None
+            for request in roll.requests:
+                self._settle(request)
+            self._call_roll()
 
     def _hear_bounced(self, message: Message) -> None:
         if message.undelivered:
@@ -186,3 +231,6 @@ class Targets:
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep) if self._asked else None
         for request in [one for one, asked in self._asked.items() if asked.due <= now]:
             self._settle(request)
+        if self._roll is not None and self._roll.due <= now:
+            self._roll = None
+            self._call_roll()

@@ -201,3 +201,7 @@ class Kick(Struct, frozen=True):
 
 
 ToSession = Direct | Claim | Kick
+
+Receipt = tuple[str, int | None]
+"""A request of another node, and how many connections it has reached. Without a number: all that
+came before the roll call of that name was heard, by the node that says so."""

@@ -68,6 +68,10 @@ class Subjects:
         these per loop turn."""
         return f"{self.prefix}.node.{node}.rch"
 
+    def roll(self) -> str:
+        """Where a node calls on all others to say that they have heard what it has sent before."""
+        return f"{self.prefix}.roll"
+
     def user(self, user: UserId) -> str:
         """Messages for every connection of a user; nodes listen while they hold one."""
         return f"{self.prefix}.user.{token(user)}"

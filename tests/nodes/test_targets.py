@@ -10,10 +10,10 @@ from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.wire import Json, Wire
 
 from roomful_nodes import targets
-from roomful_nodes.bus import Message
 from roomful_nodes.memory_bus import MemoryBus
 from roomful_protocol.codecs.internode import unpack_reached
 from roomful_protocol.frames import Send, Target
+from roomful_protocol.messages import Receipt
 
 
 @pytest.fixture
@@ -156,11 +156,11 @@ async def test_without_an_id_only_failure_is_told(wires: dict[str, Wire]) -> Non
 async def test_what_a_turn_has_reached_is_told_in_one_message(
     wires: dict[str, Wire], nodes: list[MemoryNode]
 ) -> None:
-    ann, told = wires["ann"], list[int]()
+    ann, told = wires["ann"], list[list[Receipt]]()
     bus, subjects = nodes[0].gateway._targets._bus, nodes[0].gateway._targets._subjects
     observer = MemoryBus(bus.switch)  # type: ignore[attr-defined]
     await observer.subscribe(
-        subjects.reached(nodes[0].node.id), lambda m: told.append(len(unpack_reached(m.payload)))
+        subjects.reached(nodes[0].node.id), lambda m: told.append(unpack_reached(m.payload))
     )
     sender = nodes[0].gateway.sessions.get(ann.hello["session"])
     assert sender is not None
@@ -170,18 +170,36 @@ async def test_what_a_turn_has_reached_is_told_in_one_message(
         nodes[0].gateway._targets.send(sender, send, counted.append)
     await until(lambda: len(counted) == 20, "counted")
     assert counted == [1] * 20
-    # From the node that holds cat's only connection; nobody else has listened.
-    assert told == [20]
+    # By the node that holds cat's only connection. Both others have answered one roll call.
+    counts = [[count for _, count in receipts if count is not None] for receipts in told]
+    assert sorted(counts) in ([[], [], [1] * 20], [[], [1] * 20])
+    assert sum(count is None for receipts in told for _, count in receipts) == 2
 
 
-async def test_a_node_that_does_not_tell_is_waited_for_a_moment_only(
-    wires: dict[str, Wire], nodes: list[MemoryNode], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("user", ["cat", "bob"])
+async def test_the_count_is_over_when_all_nodes_have_answered_the_roll_call(
+    wires: dict[str, Wire], user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(targets, "QUIET_S", 3600.0)
+    monkeypatch.setattr(targets, "LONGEST_S", 3600.0)
+    for _ in range(3):
+        ack = await whisper(wires["ann"], {"user": user})
+        assert ack["data"] == {"delivered": 1 if user == "cat" else 3}
+
+
+async def test_a_node_that_does_not_answer_is_waited_for_a_moment_only(
+    wires: dict[str, Wire],
+    nodes: list[MemoryNode],
+    cluster: MemoryCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(targets, "LONGEST_S", 3600.0)
+    cluster.links["n3"].cut()
+    for _ in range(2):
+        ack = await whisper(wires["ann"], {"user": "bob"})
+        assert ack["data"] == {"delivered": 2}
     monkeypatch.setattr(targets, "LONGEST_S", 0.05)
-    bus, subjects = nodes[0].gateway._targets._bus, nodes[0].gateway._targets._subjects
-    silent, heard = MemoryBus(bus.switch), list[Message]()  # type: ignore[attr-defined]
-    await silent.subscribe(subjects.user("dot"), heard.append)
-    refused = await whisper(wires["ann"], {"user": "dot"})
+    cluster.links["n2"].cut()
+    refused = await whisper(wires["ann"], {"user": "cat"})
     assert refused["error"]["code"] == "unknown_target"
-    assert len(heard) == 1
     assert not nodes[0].gateway._targets._asked

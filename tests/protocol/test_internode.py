@@ -13,11 +13,13 @@ from roomful_protocol.codecs.internode import (
     pack_commands,
     pack_live,
     pack_reached,
+    pack_roll,
     pack_to_session,
     unpack_answers,
     unpack_commands,
     unpack_live,
     unpack_reached,
+    unpack_roll,
     unpack_to_session,
 )
 from roomful_protocol.codecs.values import pack
@@ -38,6 +40,7 @@ from roomful_protocol.messages import (
     Listing,
     Live,
     Read,
+    Receipt,
     Say,
     Sender,
     ToSession,
@@ -74,13 +77,14 @@ ANSWERS: list[Answer] = [
     Denied("forbidden", "No."),
     MOVED,
 ]
-TO_SESSION: list[ToSession] = [Direct(b"{}", "a", "f00-1"), Claim("b", 2), Kick("kicked")]
+TO_SESSION: list[ToSession] = [Direct(b"{}", "a", "f001"), Claim("b", 2), Kick("kicked")]
 DECODERS: list[Callable[[bytes], object]] = [
     unpack_commands,
     unpack_answers,
     unpack_live,
     unpack_to_session,
     unpack_reached,
+    unpack_roll,
 ]
 
 
@@ -112,8 +116,12 @@ def test_messages_to_a_session_survive(message: ToSession) -> None:
 
 
 def test_what_was_reached_survives_in_order() -> None:
-    reached = [("f00-1", 2), ("f00-2", 0)]
+    reached: list[Receipt] = [("f001", 2), ("f002", 0), ("f003", None)]
     assert unpack_reached(pack_reached(reached)) == reached
+
+
+def test_a_roll_call_survives() -> None:
+    assert unpack_roll(pack_roll("a", "f003")) == ("a", "f003")
 
 
 def test_replies_that_cannot_be_packed_are_refused() -> None:

@@ -19,6 +19,7 @@ from roomful_protocol.codecs.stored import (
 )
 from roomful_protocol.codecs.values import fields, pack, value_error
 from roomful_protocol.frames import Since, Target
+from roomful_protocol.ids import NodeId
 from roomful_protocol.messages import (
     MOVED,
     Accepted,
@@ -36,6 +37,7 @@ from roomful_protocol.messages import (
     Live,
     Moved,
     Read,
+    Receipt,
     Say,
     Sender,
     ToSession,
@@ -237,16 +239,28 @@ def unpack_to_session(data: bytes) -> ToSession:
     return _TO_SESSION[kind](*rest)
 
 
-def pack_reached(reached: Sequence[tuple[str, int]]) -> bytes:
-    """How many connections the messages of another node have reached, by its requests."""
+def pack_reached(reached: Sequence[Receipt]) -> bytes:
+    """How many connections the messages of another node have reached, in the order heard."""
     return pack((FORMAT, reached))
 
 
 @value_error
-def unpack_reached(data: bytes) -> list[tuple[str, int]]:
-    """Requests, and how many connections each has reached. Raises ValueError if it is none."""
+def unpack_reached(data: bytes) -> list[Receipt]:
+    """What messages of this node have reached elsewhere. Raises ValueError if it is none."""
     _, reached = fields(data, FORMAT, "reached")
-    return [(request, int(count)) for request, count in reached]
+    return [(request, None if count is None else int(count)) for request, count in reached]
+
+
+def pack_roll(node: NodeId, roll: str) -> bytes:
+    """`node` calls the roll."""
+    return pack((FORMAT, node, roll))
+
+
+@value_error
+def unpack_roll(data: bytes) -> tuple[NodeId, str]:
+    """Who calls the roll, and the name of that call. Raises ValueError if it is none."""
+    _, node, roll = fields(data, FORMAT, "roll call")
+    return node, roll
 
 
 _TO_SESSION: Final[dict[int, Callable[..., ToSession]]] = {
