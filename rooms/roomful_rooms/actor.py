@@ -202,7 +202,7 @@ class RoomActor:
         ready = listing(self.journal) if isinstance(ask, Who) else self._verdict(command)
         if ready is not None:
             # Neither a list nor a repeat may overtake what is still on its way to the log.
-            self.journal.draft.answer(answered, ready)
+            self.journal.answer(answered, ready)
             return
         turn = room.context.turn = Turn()
         try:
@@ -269,8 +269,7 @@ class RoomActor:
         if isinstance(command.ask, Enter):
             self.journal.draft.answer(answered, welcome(self.journal, command.ask))
         else:
-            accepted = Accepted(seq, turn.reply, False, turn.delivered)
-            self.journal.draft.answer(answered, accepted)
+            self.journal.answer(answered, Accepted(seq, turn.reply, False, turn.delivered))
         if live.entries:
             self._shout(live)
 
@@ -286,7 +285,7 @@ class RoomActor:
             self._finish(command, answered, Turn(changes=turn.changes))
             return
         remember(self.journal, command, None, None, denied)
-        self.journal.draft.answer(answered, denied)
+        self.journal.answer(answered, denied)
 
     def _shout(self, live: Live) -> None:
         """Ephemeral events: what becomes of them does not concern the room."""

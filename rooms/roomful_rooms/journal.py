@@ -13,6 +13,7 @@ import structlog
 from roomful_protocol.blocks import Block, Member, Page, Snapshot
 from roomful_protocol.codecs.stored import pack_block, pack_page, pack_snapshot
 from roomful_protocol.ids import NodeId, RoomName, SessionId
+from roomful_protocol.messages import Answer
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
 from roomful_rooms.epochs import Epochs
@@ -147,6 +148,17 @@ class Journal:
         self._wrote(block, self._clock.monotonic() - started)
 
     # -- committing --------------------------------------------------------------------------------
+
+    def answer(self, answered: Answered, answer: Answer) -> None:
+        """Have a command answered once all that came before it is in the log: now, if all is."""
+        draft = self.draft
+        if self._committing or self._releasing or draft.bytes or draft.effective:
+            draft.answer(answered, answer)
+            return
+        # An answer may lead to the next command at once, whose answer must not go deeper.
+        self._releasing = True
+        give(answered, answer)
+        self._releasing = False
 
     def kick(self) -> None:
         """Write what the draft holds, now or as soon as the append in flight is acknowledged."""

@@ -4,6 +4,7 @@ The codecs differ in how they parse only; what a frame may say is decided here f
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from re import compile as pattern
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ _NODE_TYPES: Final = frozenset(
 
 Tree = dict[str, Any]
 
-_is_dotted: Final = pattern(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+").fullmatch
+_dotted: Final = pattern(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+").fullmatch
 _last: Final = pattern(r"last:([0-9]{1,9})").fullmatch
 
 
@@ -77,21 +78,32 @@ def _unknown(kind: str) -> Refused:
 
 
 def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
-    if len(kind) > TYPE_CHARACTERS or not _is_dotted(kind):
+    if not _is_application(kind):
         raise Refused(
             Code.BAD_TYPE,
             "A type of an application is <namespace>.<action>, of letters, digits, _ and -, "
             f"at most {TYPE_CHARACTERS} characters.",
         )
+    get = tree.get
+    to, ephemeral, echo = get("to"), get("ephemeral"), get("echo")
     return Send(
         kind,
         _room(tree),
-        tree.get("data"),
+        get("data"),
         id,
-        _to(tree),
-        _flag(tree, "ephemeral", False),
-        _flag(tree, "echo", True),
+        () if to is None else _to(to),
+        False if ephemeral is None else _flag("ephemeral", ephemeral),
+        True if echo is None else _flag("echo", echo),
     )
+
+
+# Clients say the same few types and rooms again and again.
+@lru_cache(maxsize=4096)
+def _is_application(kind: str) -> bool:
+    return len(kind) <= TYPE_CHARACTERS and _dotted(kind) is not None
+
+
+_named: Final = lru_cache(maxsize=16_384)(checked_room)
 
 
 def _join(tree: Tree, id: ClientId | None) -> Join:
@@ -169,13 +181,12 @@ def _id(tree: Tree) -> ClientId | None:
 
 def _room(tree: Tree) -> RoomName | None:
     room = tree.get("room")
-    return None if room is None else checked_room(room)
+    if room is None:
+        return None
+    return _named(room) if type(room) is str else checked_room(room)
 
 
-def _flag(tree: Tree, name: str, default: bool) -> bool:
-    value = tree.get(name)
-    if value is None:
-        return default
+def _flag(name: str, value: object) -> bool:
     if value is True or value is False:
         return value
     raise Refused(Code.BAD_DATA, f"{name} must be true or false.")
@@ -190,10 +201,7 @@ def _seq(tree: Tree, name: str) -> int | None:
     return value
 
 
-def _to(tree: Tree) -> tuple[Target, ...]:
-    to = tree.get("to")
-    if to is None:
-        return ()
+def _to(to: object) -> tuple[Target, ...]:
     listed = to if type(to) is list else [to]
     if not 0 < len(listed) <= TARGETS:
         raise Refused(Code.BAD_DATA, f"to must name 1 to {TARGETS} targets.")
