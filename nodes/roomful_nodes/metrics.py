@@ -47,28 +47,36 @@ class Metrics:
         self.caught_up = counter("caught_up", "Times one that had fallen back was live again.")
 
     def _of_rooms(self, registry: CollectorRegistry) -> None:
-        gauge, counter, histogram = _gauge(registry), _counter(registry), _histogram(registry)
+        gauge, counter = _gauge(registry), _counter(registry)
         self.rooms = gauge("rooms_loaded", "Rooms in memory, run by this node.")
         self.partitions = gauge("partitions_owned", "Partitions this node owns.")
         self._of_commands(registry)
-        self.append_seconds = histogram("append_seconds", "One append to the log, until acked.")
-        self.blocks = counter("blocks", "Blocks appended to logs.")
-        self.entries = counter("entries", "Entries appended, in those blocks.")
+        self._of_blocks(registry)
         self.gaps_repaired = counter("gaps_repaired", "Holes in republication read from the log.")
 
     def _of_commands(self, registry: CollectorRegistry) -> None:
         """These are counted for every message, whoever sends it."""
-        outcomes = {name: Tally() for name in ("accepted", "duplicate", "denied", "moved")}
-        self.commands_accepted, self.commands_duplicate = (
-            outcomes["accepted"],
-            outcomes["duplicate"],
-        )
-        self.commands_denied, self.commands_moved = outcomes["denied"], outcomes["moved"]
+        self.commands_accepted, self.commands_duplicate = Tally(), Tally()
+        self.commands_denied, self.commands_moved = Tally(), Tally()
+        outcomes = {
+            "accepted": self.commands_accepted, "duplicate": self.commands_duplicate,
+            "denied": self.commands_denied, "moved": self.commands_moved,
+        }  # fmt: skip
         text = "Answers to commands sent from here; moved ones are asked again."
-        registry.register(Tallies("roomful_commands", text, "outcome", outcomes))
-        name, text = "roomful_command_seconds", "Client's frame to its answer."
-        self.command_seconds = Latencies(name, text, LATENCIES)
-        registry.register(self.command_seconds)
+        registry.register(Tallies("roomful_commands", text, outcomes, "outcome"))
+        self.command_seconds = _latencies(
+            registry, "command_seconds", "Client's frame to its answer."
+        )
+
+    def _of_blocks(self, registry: CollectorRegistry) -> None:
+        """These for every append, which may be as often."""
+        self.blocks, self.entries = Tally(), Tally()
+        registry.register(Tallies("roomful_blocks", "Blocks appended to logs.", {"": self.blocks}))
+        text = "Entries appended, in those blocks."
+        registry.register(Tallies("roomful_entries", text, {"": self.entries}))
+        self.append_seconds = _latencies(
+            registry, "append_seconds", "One append to the log, until acked."
+        )
 
 
 def _gauge(registry: CollectorRegistry) -> Callable[[str, str], Gauge]:
@@ -81,6 +89,12 @@ def _counter(registry: CollectorRegistry) -> Callable[[str, str], Counter]:
 
 def _labelled(registry: CollectorRegistry) -> Callable[[str, str, str], Counter]:
     return lambda name, text, label: Counter(f"roomful_{name}", text, [label], registry=registry)
+
+
+def _latencies(registry: CollectorRegistry, name: str, text: str) -> Latencies:
+    latencies = Latencies(f"roomful_{name}", text, LATENCIES)
+    registry.register(latencies)
+    return latencies
 
 
 def _histogram(registry: CollectorRegistry) -> Callable[[str, str], Histogram]:

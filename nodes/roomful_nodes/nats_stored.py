@@ -8,9 +8,11 @@ from asyncio import get_running_loop, sleep
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from json import dumps, loads
+from json import dumps
 from secrets import SystemRandom
 from typing import Any, Final, TypeVar
+
+from msgspec import json
 
 from roomful_nodes.nats_connection import ANSWER_S, NatsConnection
 from roomful_nodes.nats_requests import NoAnswer
@@ -72,7 +74,7 @@ async def call(
 
 def parsed(answer: bytes) -> dict[str, Any]:
     """The mapping in an answer of the API. Raises Rejected."""
-    content: dict[str, Any] = loads(answer)
+    content: dict[str, Any] = json.decode(answer)
     error = content.get("error")
     if error is not None:
         code = error.get("err_code", error.get("code", 0))

@@ -25,15 +25,18 @@ class Tally:
 
 
 class Tallies(Collector):
-    """One metric made of tallies: one for each value of its `label`."""
+    """One metric made of tallies: one for each value of its `label`, or a single one without."""
 
-    def __init__(self, name: str, text: str, label: str, tallies: Mapping[str, Tally]) -> None:
-        self._name, self._text, self._label, self._tallies = name, text, label, tallies
+    def __init__(
+        self, name: str, text: str, tallies: Mapping[str, Tally], label: str | None = None
+    ) -> None:
+        self._name, self._text, self._tallies = name, text, tallies
+        self._labels = [] if label is None else [label]
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for value, tally in self._tallies.items():
-            family.add_metric([value], tally.count)
+            family.add_metric([value] if self._labels else [], tally.count)
         yield family
 
 

@@ -130,7 +130,7 @@ class Journal:
             number=self._number,
             epoch=self.epoch,
             ts=self._clock.wall_ms(),
-            count=len(self._members()),
+            count=len(self._members()) if self.before else len(self.held.presence),
         )
 
     def _members(self) -> tuple[Member, ...]:

@@ -20,8 +20,15 @@ def test_latencies_are_exposed_as_a_histogram_is() -> None:
 
 def test_tallies_are_a_counter_with_a_label() -> None:
     registry, done, failed = CollectorRegistry(), Tally(), Tally()
-    registry.register(Tallies("jobs", "What became of them.", "end", {"done": done, "no": failed}))
+    registry.register(Tallies("jobs", "What became of them.", {"done": done, "no": failed}, "end"))
     done.inc()
     done.inc(2)
     assert registry.get_sample_value("jobs_total", {"end": "done"}) == 3
     assert registry.get_sample_value("jobs_total", {"end": "no"}) == 0
+
+
+def test_one_tally_is_a_counter() -> None:
+    registry, seen = CollectorRegistry(), Tally()
+    registry.register(Tallies("blocks", "Seen.", {"": seen}))
+    seen.inc(7)
+    assert registry.get_sample_value("blocks_total") == 7
