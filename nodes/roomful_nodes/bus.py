@@ -1,6 +1,6 @@
 """Seam: messages between nodes, at most once, in the order of one sender."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -43,6 +43,12 @@ class Bus(Protocol):
 
         Returns once the broker knows of it: what is published after that is heard.
         """
+        ...
+
+    async def subscribe_all(
+        self, subjects: Sequence[str], heard: Callable[[Message], None]
+    ) -> Sequence[Following]:
+        """`subscribe` to each of them, for hardly more than to one."""
         ...
 
 

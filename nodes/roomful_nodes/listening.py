@@ -1,7 +1,7 @@
 """Subjects of the broker that a node listens to while some client here needs it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,13 +35,19 @@ class Listening:
         self._bus, self._heard = bus, heard
         self._loop, self._tasks = loop, tasks
         self._subjects: dict[str, _Subject] = {}
+        # All that are new in a turn of the loop are subscribed to by one task, and all that end in
+        # one are given up by one: clients come and go by the hundred.
+        self._new: list[_Subject] = []
+        self._over: list[_Subject] = []
 
     def hold(self, name: str) -> None:
         """Listen to the subject `name`, from a moment from now on."""
         subject = self._subjects.get(name)
         if subject is None:
             subject = self._subjects[name] = _Subject(name)
-            self._tasks.start(self._follow(subject), f"listen {name}")
+            self._new.append(subject)
+            if len(self._new) == 1:
+                self._tasks.start(self._follow_new(), "listen")
         if subject.linger is not None:
             subject.linger.cancel()
             subject.linger = None
@@ -61,18 +67,28 @@ class Listening:
         for subject in closing:
             if subject.linger is not None:
                 subject.linger.cancel()
-            await self._close(subject)
+        await self._close(closing)
 
-    async def _follow(self, subject: _Subject) -> None:
-        subject.following = await self._bus.subscribe(subject.name, self._heard)
-        if self._subjects.get(subject.name) is not subject:
-            await self._close(subject)
+    async def _follow_new(self) -> None:
+        new, self._new = self._new, []
+        names = [subject.name for subject in new]
+        followings = await self._bus.subscribe_all(names, self._heard)
+        for subject, following in zip(new, followings, strict=True):
+            subject.following = following
+        await self._close([one for one in new if self._subjects.get(one.name) is not one])
 
     def _expire(self, subject: _Subject) -> None:
         del self._subjects[subject.name]
-        self._tasks.start(self._close(subject), f"unlisten {subject.name}")
+        self._over.append(subject)
+        if len(self._over) == 1:
+            self._tasks.start(self._close_over(), "unlisten")
 
-    async def _close(self, subject: _Subject) -> None:
-        following, subject.following = subject.following, None
-        if following is not None:
-            await following.close()
+    async def _close_over(self) -> None:
+        over, self._over = self._over, []
+        await self._close(over)
+
+    async def _close(self, subjects: Iterable[_Subject]) -> None:
+        for subject in subjects:
+            following, subject.following = subject.following, None
+            if following is not None:
+                await following.close()

@@ -1,7 +1,7 @@
 """Memory twin of the bus: for tests and simulation, several nodes on one `BusSwitch`."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from roomful_nodes.bus import MAX_PAYLOAD, Message
@@ -90,6 +90,17 @@ class MemoryBus:
                 listener.tell(Message(reply, b"", undelivered=True))
 
     async def subscribe(self, subject: str, heard: Callable[[Message], None]) -> Listener[Message]:
-        subscriber = _Subscriber(self, self._link, subject, heard)
-        await self._link.insist(partial(self.switch.add, subject, subscriber))
+        [subscriber] = await self.subscribe_all([subject], heard)
         return subscriber
+
+    async def subscribe_all(
+        self, subjects: Sequence[str], heard: Callable[[Message], None]
+    ) -> list[Listener[Message]]:
+        subscribers = [_Subscriber(self, self._link, subject, heard) for subject in subjects]
+
+        def add() -> None:
+            for subject, subscriber in zip(subjects, subscribers, strict=True):
+                self.switch.add(subject, subscriber)
+
+        await self._link.insist(add)
+        return list(subscribers)

@@ -1,6 +1,6 @@
 """The bus on NATS: core publish and subscribe, where nothing is stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from re import compile as pattern
 from typing import Final
 
@@ -33,12 +33,19 @@ class NatsBus:
         self._connection.publish(_sendable(subject), payload, None, back)
 
     async def subscribe(self, subject: str, heard: Callable[[Message], None]) -> NatsFollowing:
+        [following] = await self.subscribe_all([subject], heard)
+        return following
+
+    async def subscribe_all(
+        self, subjects: Sequence[str], heard: Callable[[Message], None]
+    ) -> list[NatsFollowing]:
         def hear(at: bytes, reply: bytes | None, header: bytes | None, payload: bytes) -> None:
             undelivered = header is not None and header.startswith(NO_RESPONDERS)
             back = None if reply is None else reply.decode()
             heard(Message(at.decode(), payload, back, undelivered))
 
-        return await self._connection.listen(_sendable(subject).decode(), hear)
+        names = [_sendable(subject).decode() for subject in subjects]
+        return await self._connection.listen_all(names, hear)
 
 
 def _sendable(subject: str) -> bytes:

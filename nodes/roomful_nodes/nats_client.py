@@ -6,6 +6,7 @@ expression and a copy of the buffer for each. `nats_resilient.fits` guards the p
 """
 
 from asyncio import Future, Transport, get_running_loop, shield
+from collections.abc import Sequence
 from json import loads
 from typing import Any, Final, cast
 
@@ -122,17 +123,27 @@ class LeanClient(ResilientClient):
 
         Raises ConnectionClosedError.
         """
+        [sid] = await self.listen_all([subject], heard)
+        return sid
+
+    async def listen_all(self, subjects: Sequence[str], heard: Heard) -> list[int]:
+        """`listen` to each of them, for hardly more than to one."""
+        sids = [self._begin(subject, heard) for subject in subjects]
+        try:
+            await self.settled()
+        except BaseException:
+            for sid in sids:
+                self.unlisten(sid)
+            raise
+        return sids
+
+    def _begin(self, subject: str, heard: Heard) -> int:
         self._sid += 1
         sid = self._sid
         self._heard[b"%d" % sid] = heard
         self._subs[sid] = cast("Any", _Replayed(sid, subject))
         if self.is_connected:
             self._queue(f"SUB {subject}  {sid}\r\n".encode())
-        try:
-            await self.settled()
-        except BaseException:
-            self.unlisten(sid)
-            raise
         return sid
 
     def unlisten(self, sid: int) -> None:

@@ -199,7 +199,13 @@ class NatsConnection:
 
         It survives reconnects; what is published in between is missed.
         """
-        return NatsFollowing(self._client, await self._client.listen(subject, heard))
+        [following] = await self.listen_all([subject], heard)
+        return following
+
+    async def listen_all(self, subjects: Sequence[str], heard: Heard) -> list[NatsFollowing]:
+        """`listen` to each of them, for hardly more than to one."""
+        sids = await self._client.listen_all(subjects, heard)
+        return [NatsFollowing(self._client, sid) for sid in sids]
 
     async def answered(self) -> None:
         """Return when the broker has answered to all that was sent so far; while it is away, when

@@ -5,7 +5,7 @@ only, so that an update of nats-py costs speed and not the cluster.
 """
 
 from asyncio import Event, Queue, QueueFull, Task, create_task, sleep
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -99,6 +99,17 @@ class PlainClient(Client):
             self.unlisten(sid)
             raise
         return sid
+
+    async def listen_all(self, subjects: Sequence[str], heard: Heard) -> list[int]:
+        sids: list[int] = []
+        try:
+            for subject in subjects:
+                sids.append(await self.listen(subject, heard))  # noqa: PERF401 - to be undone
+        except BaseException:
+            for sid in sids:
+                self.unlisten(sid)
+            raise
+        return sids
 
     def unlisten(self, sid: int) -> None:
         subscription = self._heard_by.pop(sid, None)

@@ -69,6 +69,22 @@ async def test_each_subscription_hears_a_message_once(buses: Buses, base: str) -
     assert len(exact) == len(wild) == len(again) == 1
 
 
+async def test_several_subscriptions_at_once_are_each_for_itself(buses: Buses, base: str) -> None:
+    a, b = buses
+    heard: list[Message] = []
+    one, two, three = await b.subscribe_all([f"{base}.{last}" for last in "123"], heard.append)
+    for last in "123":
+        a.publish(f"{base}.{last}", b"")
+    await until(lambda: len(heard) == 3)
+    await two.close()
+    for last in "213":
+        a.publish(f"{base}.{last}", b"")
+    await until(lambda: len(heard) == 5)
+    assert [message.subject[-1] for message in heard] == ["1", "2", "3", "1", "3"]
+    for one_of_them in (one, three):
+        await one_of_them.close()
+
+
 async def test_a_reply_subject_arrives_with_the_message(buses: Buses, base: str) -> None:
     a, b = buses
     answers = await heard_on(a, f"{base}.inbox.*")
