@@ -37,10 +37,9 @@ log = structlog.get_logger()
 
 
 class _Held(Struct):
-    """A member that knows the room up to `at`, which the feed has not heard yet."""
+    """Of a member that knows the room up to `at`, which the feed has not heard yet."""
 
     at: int
-    follower: Follower
     last: int
 
 
@@ -63,7 +62,7 @@ class Feed:
         self._chain = Chain()
         self._ring = Ring()
         self._fanout = Fanout(loop, metrics)
-        self._held: list[_Held] = []
+        self._held: dict[Follower, _Held] = {}
         self._waiting: asyncio.TimerHandle | None = None
         self._repair: asyncio.Task[None] | None = None
         self._unchecked = False
@@ -131,8 +130,8 @@ class Feed:
                 reason=reason,
             )  # fmt: skip
             # Its numbers start over at `head`, be that less than what was told before.
-            self._tell_gap(frames.gap(self.room, before + 1, head, reason, epoch), self._held)
-            self._held = []
+            held, self._held = self._held, {}
+            self._tell_gap(frames.gap(self.room, before + 1, head, reason, epoch), held)
 
     def _contradicts(self, entries: Sequence[Entry]) -> bool:
         """Whether a number now names another event than the one that was told under it: then the
@@ -149,12 +148,12 @@ class Feed:
         if self._held:
             self._release()
 
-    def _tell_gap(self, frame: frames.Frame, held: Iterable[_Held]) -> None:
+    def _tell_gap(self, frame: frames.Frame, held: Iterable[Follower]) -> None:
         """Nothing up to the head will come any more: tell live members; make `held` such."""
         self._fanout.gap(frame, self.head)
-        for one in held:
-            one.follower.outbox.send(frame)
-            self._fanout.add(one.follower, self.head)
+        for follower in held:
+            follower.outbox.send(frame)
+            self._fanout.add(follower, self.head)
 
     # -- what is missing ---------------------------------------------------------------------------
 
@@ -237,8 +236,7 @@ class Feed:
         log.warning("feed.lost", room=self.room, first=first, last=seq)
         self._ring.clear()
         self._chain.skip(seq)
-        overtaken = [held for held in self._held if held.at <= seq]
-        self._held = [held for held in self._held if held.at > seq]
+        overtaken = self._take_held(seq)
         self._tell_gap(frames.gap(self.room, first, seq, "retention"), overtaken)
 
     # -- members -----------------------------------------------------------------------------------
@@ -251,7 +249,7 @@ class Feed:
         """
         self.detach(follower)
         if at > self.head:
-            self._held.append(_Held(at, follower, last))
+            self._held[follower] = _Held(at, last)
             self._expect(at)
             return True
         missed = self.recent(at)
@@ -265,18 +263,23 @@ class Feed:
 
     def detach(self, follower: Follower) -> None:
         self._fanout.remove(follower)
-        self._held = [held for held in self._held if held.follower is not follower]
+        self._held.pop(follower, None)
 
     def recent(self, after: int) -> list[Entry] | None:
         """The entries past `after` up to the head, if they are in memory."""
         return self._ring.after(after, self.head)
 
     def _release(self) -> None:
-        ready = [held for held in self._held if held.at <= self.head]
-        self._held = [held for held in self._held if held.at > self.head]
-        for held in ready:
-            if not self.attach(held.follower, held.at, held.last):
-                held.follower.fell_behind(held.last)
+        for follower, held in self._take_held(self.head).items():
+            if not self.attach(follower, held.at, held.last):
+                follower.fell_behind(held.last)
+
+    def _take_held(self, seq: int) -> dict[Follower, _Held]:
+        """Those who were held because of what comes up to `seq`, no longer so."""
+        ready = {follower: held for follower, held in self._held.items() if held.at <= seq}
+        for follower in ready:
+            del self._held[follower]
+        return ready
 
     def close(self) -> None:
         self._closed = True
