@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "pydantic_settings": r"roomful\.(config|flags|sources)",
     "typer": r"roomful\.(cli|drain|flags|look|tables|tail|(bench|check)\.command)",
     "rich": r"roomful\.(tables|(bench|check)\.report)",
-    "uvloop": r"roomful\.(loop|bench\.scenarios\.\w+)",
+    "uvloop": r"roomful\.(loop|bench\.running)",
 }
 """Libraries, and the modules that alone know them."""
 

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
 from roomful.bench.closed_loop import ClosedLoop, percentiles_us
+from roomful.bench.running import run
+from roomful.bench.subject import Bench
 from roomful.bench.wire import Broken, Socket, answered, split
 
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 100_000)
@@ -114,3 +117,16 @@ async def test_what_is_no_answer_ends_the_loop() -> None:
     loop.ask = ask
     with pytest.raises(Broken, match="rate_limited"):
         await loop.rate(5)
+
+
+async def _left_open(port: int) -> None:
+    await Socket.open(port, "/ws?room=r&name=ann", lambda _: None)
+    raise Broken("bye")
+
+
+def test_a_failure_leaves_nothing_open(tmp_path: Path) -> None:
+    with (
+        Bench(tmp_path, None).bare(b"", 1) as server,
+        pytest.raises(Broken, match="bye"),
+    ):
+        run(_left_open(server.port))

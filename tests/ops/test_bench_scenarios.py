@@ -1,118 +1,186 @@
-"""The scenarios that need no tools in C, on a real node and a real broker, cut short."""
+"""The scenarios on a real node and a real broker, cut short.
 
+Most share one node. What takes long is left to real runs: failover, hand-off, drain and storm go
+ways that the cluster's tests go, too.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.command_line import Run
 
-from roomful.bench.flood import InTurn, Shape
-from roomful.bench.processes import Server, Unstarted, free_port
+from roomful.bench import command, suite
+from roomful.bench.flood import Shape
+from roomful.bench.processes import SERVER_CORE, Server, Unstarted, free_port
 from roomful.bench.scenarios import (
     ack,
     catchup,
-    drain,
-    failover,
+    churn,
     fanout,
-    handoff,
+    growth,
+    idle,
+    inbound,
     paced,
     recovery,
-    rooms,
-    storm,
+    targeted,
     workers,
 )
 from roomful.bench.subject import Bench
 
+SECONDS = 0.2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The node that is shared."""
+    folder = tmp_path_factory.mktemp("shared")
+    with Bench(folder, None).node(None, "--heartbeat-s", "3600", "--grace-s", "0.2") as node:
+        yield node
+
+
+@dataclass(frozen=True, slots=True)
+class Shared(Bench):
+    """Does not start a node, whatever it is to be like, but has one."""
+
+    server: Server | None = None
+
+    @contextmanager
+    def node(
+        self, folder: Path | None = None, *flags: str, cores: Sequence[int] = (SERVER_CORE,)
+    ) -> Iterator[Server]:
+        assert self.server is not None
+        yield self.server
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to be warm, or to be watched for long."""
+    for name in ("closed_loop", "flood", "hose", "paced"):
+        monkeypatch.setattr(f"roomful.bench.{name}.WARM_S", 0.05)
+
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    for module, name, value in (
-        (ack, "WARM", 2), (ack, "SAMPLES", 20), (ack, "CEILING_SAMPLES", 20),
-        (catchup, "MISSED", 1500), (catchup, "RETURNS", 2),
-        (handoff, "ROOMS", 5), (handoff, "WARM_S", 0.2),
-        (drain, "CLIENTS", 30), (drain, "WINDOW_S", 0.5),
-        (recovery, "MISSED", 1500), (recovery, "CLIENTS", 5),
-        (workers, "ROOMS", 8), (workers, "ON_THE_WAY", 4), (workers, "EVEN", 0),
-        (storm, "CLIENTS", 60), (storm, "ROOMS", 5), (storm, "PER_S", 100),
-        (failover, "KILLS", 1), (failover, "IDLE_ROOMS", 20), (failover, "ROOMS_EACH", 10),
-    ):  # fmt: skip
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr("roomful.bench.closed_loop.WARM_S", 0.1)
-    return Bench(tmp_path, None, seconds=0.2)
+def shared(tmp_path: Path, server: Server) -> Bench:
+    return Shared(tmp_path, None, SECONDS, server)
 
 
-def test_lone_messages_are_timed(bench: Bench) -> None:
-    p50, p99 = ack.once(bench)
+@pytest.fixture
+def fresh(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, None, SECONDS)
+
+
+def test_the_command_measures_a_flood_with_and_without_the_log(
+    shared: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "SHAPES", {"few": Shape(5, 1, 2, 8)})
+    monkeypatch.setattr(command, "Bench", lambda *_: shared)
+    monkeypatch.setattr(suite, "_take_own_core", lambda: None)
+    code, out, err = run("bench", "fanout", "--repeats", "1")
+    assert code == 0
+    assert "few, log off" in out
+    assert "node_cpu_us_per_delivery" in out
+    assert "fanout 1: few: " in err
+
+
+def test_lone_messages_are_timed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WARM": 2, "SAMPLES": 20, "CEILING_SAMPLES": 20}.items():
+        monkeypatch.setattr(ack, name, value)
+    p50, p99 = ack.once(shared)
     assert 0 < p50.value <= p99.value
     assert p50.ceilings["JetStream append"] > 0
     assert p50.details["broker_cpu_us_per_message"] >= 0
 
 
-def test_acks_of_one_and_of_many_rooms_are_counted(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shapes = {"hot": Shape(1, 1, 1, 10), "many": Shape(5, 5, 1, 10, InTurn)}
-    monkeypatch.setattr(rooms, "SHAPES", shapes)
-    hot, many = rooms.once(bench)
-    assert (hot.figure, many.figure) == ("hot", "many")
-    for reading in (hot, many):
-        assert 0 < reading.value < reading.ceilings["bare"]
-        assert reading.details["node_cpu_us_per_message"] > 0
-
-
-def test_a_room_is_flooded_with_and_without_the_log(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fanout, "SHAPES", {"few": Shape(5, 1, 2, 8)})
-    logged, passed = fanout.once(bench)
-    assert (logged.figure, passed.figure) == ("few", "few, log off")
-    for reading in (logged, passed):
-        assert 0 < reading.value < reading.ceilings["bare"]
-        assert reading.details["frame_bytes"] > 100
-
-
 def test_every_delivery_at_a_steady_rate_is_timed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    shared: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paced, "MEMBERS", Shape(5))
     monkeypatch.setattr(paced, "RATES", (1000,))
-    p50, p99 = paced.once(bench)
+    p50, p99 = paced.once(shared)
     assert 0 < p50.value <= p99.value < 5000
 
 
-def test_whoever_comes_back_has_everything(bench: Bench) -> None:
-    warm, cold = catchup.once(bench)
+def test_those_who_only_listen_are_weighed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "CONNECTIONS", 50)
+    monkeypatch.setattr(idle, "HEARTBEAT_S", 0.1)
+    handshakes, memory, heartbeats = idle.once(shared)
+    assert handshakes.value > 0
+    assert memory.unit == "kB"
+    assert 0 <= heartbeats.value < 1
+
+
+def test_who_comes_and_goes_is_weighed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ONE_WAVE": 10, "WARM_WAVES": 1, "WAVES": 2, "GRACE_S": 0.2}.items():
+        monkeypatch.setattr(churn, name, value)
+    [memory] = churn.once(shared)
+    assert 0.5 < memory.value < 2
+    assert "20 more" in memory.figure
+
+
+def test_growth_is_a_point_for_each_size(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MEMBERS": (20,),
+        "ROOMS": (3,),
+        "NODES": (1,),
+        "OVER_NODES": 16,
+    }.items():
+        monkeypatch.setattr(growth, name, value)
+    found = [reading.figure for reading in growth.once(shared)]
+    assert found == [
+        "growth, members of a room, log on: 20",
+        "growth, members of a room, log off: 20",
+        "growth, rooms of one member: 3",
+        "growth, nodes: 1",
+    ]
+
+
+def test_whoever_comes_back_has_everything(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catchup, "MISSED", 1500)
+    monkeypatch.setattr(catchup, "RETURNS", 2)
+    warm, cold = catchup.once(shared)
     assert warm.value > 0
     assert cold.value > 0
 
 
-def test_many_who_come_back_at_once_have_everything(bench: Bench) -> None:
-    [everything] = recovery.once(bench)
+def test_many_who_come_back_at_once_have_everything(
+    shared: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catchup, "MISSED", 1500)
+    monkeypatch.setattr(recovery, "MISSED", 1500)
+    monkeypatch.setattr(recovery, "CLIENTS", 5)
+    [everything] = recovery.once(shared)
     assert everything.value > 0
     assert everything.details["node_memory_grown_mb"] < 50
 
 
-def test_clients_of_a_killed_node_come_back_and_disturb_nobody(bench: Bench) -> None:
-    took, beside = storm.once(bench)
-    assert 0 < took.value <= storm.BOUND_S
-    assert 0 < beside.value <= storm.BESIDE_MS
+def test_what_is_poured_in_is_taken(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "CLIENTS", Shape(1))
+    [taken] = inbound.once(fresh)
+    assert taken.value > 0
+    assert taken.details["node_cpu_us_per_message"] > 0
 
 
-def test_rooms_of_a_killed_node_answer_within_the_bound(bench: Bench) -> None:
-    median, worst, among_many, woken = failover.once(bench)
-    assert 0 < median.value == worst.value <= failover.BOUND_S
-    assert 0 < among_many.value <= failover.BOUND_S
-    assert 0 < woken.value <= failover.BOUND_S
+def test_a_user_of_another_node_is_reached(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targeted, "BYSTANDERS", ())
+    [to_session] = targeted.once(fresh)
+    assert to_session.value > 0
 
 
-def test_every_room_that_moves_has_a_hiccup(bench: Bench) -> None:
-    p50, p99 = handoff.once(bench)
-    assert 0 < p50.value <= p99.value
-    assert p50.details["rooms"] == 5
-
-
-def test_clients_are_sent_away_over_the_window(bench: Bench) -> None:
-    [rate] = drain.once(bench)
-    assert 0 < rate.value < 200
-    assert 0.2 < rate.details["seconds"] < 3
+def test_one_worker_and_two_are_counted(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROOMS": 8, "ON_THE_WAY": 4, "EVEN": 0}.items():
+        monkeypatch.setattr(workers, name, value)
+    monkeypatch.setattr(workers, "KINDS", {"thinking": "heavy"})
+    [reading] = workers.once(fresh)
+    assert reading.figure == "two workers, thinking"
+    assert reading.value > 0
+    assert reading.ceilings["one worker"] > 0
+    for part in ("node", "broker"):
+        assert reading.details[f"two_{part}_cores"] > 0
+    # Most of it is the handler's.
+    assert reading.details["one_node_cpu_us"] > 300
 
 
 def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
@@ -122,15 +190,3 @@ def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
         Server.started(command, free_port(), tmp_path),
     ):
         pytest.fail("it did not start")
-
-
-def test_one_worker_and_two_are_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "KINDS", {"thinking": "heavy"})
-    [reading] = workers.once(bench)
-    assert reading.figure == "two workers, thinking"
-    assert reading.value > 0
-    assert reading.ceilings["one worker"] > 0
-    for part in ("node", "broker"):
-        assert reading.details[f"two_{part}_cores"] > 0
-    # Most of it is the handler's.
-    assert reading.details["one_node_cpu_us"] > 300

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Final, Self, cast
 
+from roomful.bench import running
+
 _INBOX: Final = "_INBOX.bench."
 _STREAM: Final[dict[str, Any]] = {
     "name": "bench", "subjects": ["bench.>"], "storage": "file", "max_bytes": 2**30,
@@ -60,8 +62,10 @@ class Appender(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by name.
         self._transport = cast("asyncio.Transport", transport)
+        running.opened(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        running.lost(self._transport)
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:

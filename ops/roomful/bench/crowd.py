@@ -115,10 +115,13 @@ class Crowd:
 
     # -- coming and going --------------------------------------------------------------------------
 
-    def enter(self, port: int, paths: Iterable[str], until: bytes) -> list[Line]:
+    def enter(
+        self, port: int, paths: Iterable[str], until: bytes, mark: bytes | None = None
+    ) -> list[Line]:
         """Connect once for each path, AT_ONCE at a time; each is there when it has heard `until`.
 
-        Raises Broken if one is refused, and TimeoutError.
+        With a `mark`, each is listened to from the beginning. Raises Broken if one is refused, and
+        TimeoutError.
         """
         coming: set[int] = set()
         entered: list[Line] = []
@@ -127,6 +130,7 @@ class Crowd:
         while True:
             while len(coming) < AT_ONCE and (path := next(waiting, None)) is not None:
                 entered.append(line := self._dial(port, path))
+                line.ear = None if mark is None else Ear(mark)
                 coming.add(line.tcp.fileno())
             if not coming:
                 return entered
@@ -134,6 +138,8 @@ class Crowd:
                 raise TimeoutError(f"{len(coming)} of {len(entered)} have not heard {until!r}")
             for fd, _ in self._epoll.poll(0.1, BATCH):
                 data = self._read(line := self._lines[fd])
+                if line.ear is not None:
+                    line.ear.hear(data)
                 if fd in coming:
                     line.greeting += data
                     if until in line.greeting:

@@ -63,7 +63,7 @@ def _hearing(loop: ClosedLoop) -> Heard:
     def heard(payload: bytes) -> None:
         if is_ack(payload):
             loop.answered()
-        elif not is_message(payload):
+        elif b'"type":"error"' in payload[:40]:
             loop.fail(Broken(payload[:300].decode()))
 
     return heard

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, Self, TypeVar, cast
 
+from roomful.bench import running
+
 _FIN_TEXT: Final = 0x81
 PING: Final = 0x89
 PONG: Final = 0x8A
@@ -90,6 +92,7 @@ class Socket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by name.
         self._transport = transport = cast("asyncio.Transport", transport)
+        running.opened(transport)
         key = base64.b64encode(os.urandom(16)).decode()
         transport.write(
             f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
@@ -98,6 +101,7 @@ class Socket(asyncio.Protocol):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        running.lost(self._transport)
         if not self.lost.done():
             self.lost.set_exception(Broken(f"{exc} {self._last[:300]!r}"))
             self.lost.exception()  # nobody has to ask for it

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-import uvloop
-
 from roomful.bench.broker import Appender
 from roomful.bench.closed_loop import ClosedLoop, percentiles_us
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Window
+from roomful.bench.running import run
 from roomful.bench.subject import PAYLOAD, Bench
 from roomful.bench.talk import asking, echoing, joined
 
@@ -22,13 +21,13 @@ Times = tuple[list[float], Window]
 
 def once(bench: Bench) -> Iterator[Reading]:
     with bench.node() as node:
-        ours, window = uvloop.run(_node(node.port, node.pids))
+        ours, window = run(_node(node.port, node.pids))
     ceilings: dict[str, Times] = {}
     if bench.tools is not None:
         with bench.ceiling("direct") as server:
-            ceilings["C echo"] = uvloop.run(_echo(server.port, server.pids))
+            ceilings["C echo"] = run(_echo(server.port, server.pids))
     with bench.broker() as broker:
-        ceilings["JetStream append"] = uvloop.run(_append(broker.port, broker.pids))
+        ceilings["JetStream append"] = run(_append(broker.port, broker.pids))
     foreign = max(window.foreign, *(used.foreign for _, used in ceilings.values()))
     details = {
         f"{part}_cpu_us_per_message": used * 1e6 / SAMPLES for part, used in window.by_part.items()

@@ -5,11 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-import uvloop
-
 from roomful.bench.closed_loop import ClosedLoop
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
+from roomful.bench.running import run
 from roomful.bench.subject import Bench
 from roomful.bench.talk import Json, asking, is_message, joined, message
 from roomful.bench.wire import Heard, Socket, answered, client_frame
@@ -28,15 +27,15 @@ Caught = tuple[float, Window]
 def once(bench: Bench) -> Iterator[Reading]:
     folder = bench.fresh()
     with bench.node(folder) as node:
-        seen = uvloop.run(filled(node.port))
-        warm = uvloop.run(_caught_up(node, seen))
+        seen = run(filled(node.port))
+        warm = run(_caught_up(node, seen))
     with bench.node(folder) as node:
-        cold = uvloop.run(_caught_up(node, seen, 1))
+        cold = run(_caught_up(node, seen, 1))
     ceilings: dict[str, float] = {}
     foreign = 0.0
     if bench.tools is not None:
         with bench.ceiling("tick") as server:
-            rate, window = uvloop.run(_echoed(server))
+            rate, window = run(_echoed(server))
         ceilings, foreign = {"C tick": rate}, window.foreign
     for figure, (rate, window) in (("catch-up", warm), ("catch-up after a restart", cold)):
         details = {

@@ -5,10 +5,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-import uvloop
-
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
+from roomful.bench.running import run
 from roomful.bench.speaker import api
 from roomful.bench.subject import Bench
 from roomful.bench.wire import Socket
@@ -23,7 +22,7 @@ LEAVES: Final = "leaves"
 
 def once(bench: Bench) -> Iterator[Reading]:
     with bench.pair(LEAVES) as (leaves, stays, broker):
-        moments, window = uvloop.run(_sent_away(leaves, [leaves, stays, broker]))
+        moments, window = run(_sent_away(leaves, [leaves, stays, broker]))
     seconds = moments[-1] - moments[0]
     most = max(sum(start <= at < start + 1 for at in moments) for start in moments)
     details = {"seconds": seconds, "most_in_a_second": most}

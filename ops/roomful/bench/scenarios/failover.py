@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Final
 
-import uvloop
-
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
+from roomful.bench.running import run
 from roomful.bench.speaker import Speaker, api
 from roomful.bench.subject import Bench
 from roomful.bench.talk import closed, joined
@@ -56,7 +55,7 @@ def _killed(bench: Bench, flags: tuple[str, ...], idle: int) -> tuple[float, flo
         bench.node(None, *flags) as stays,
         bench.node(None, *flags, "--node-id", DIES) as dies,
     ):
-        return uvloop.run(_outage(dies, stays, idle))
+        return run(_outage(dies, stays, idle))
 
 
 async def _outage(dies: Server, stays: Server, idle: int) -> tuple[float, float]:

@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-import uvloop
-
 from roomful.bench.closed_loop import percentiles_us
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
+from roomful.bench.running import run
 from roomful.bench.speaker import Speaker, api
 from roomful.bench.subject import Bench
 from roomful.bench.talk import closed
@@ -23,7 +22,7 @@ LEAVES: Final = "leaves"
 
 def once(bench: Bench) -> Iterator[Reading]:
     with bench.pair(LEAVES) as (leaves, stays, broker):
-        slowest, took, window = uvloop.run(_moved([leaves, stays, broker], stays.port))
+        slowest, took, window = run(_moved([leaves, stays, broker], stays.port))
     p50, p99 = (us / 1000 for us in percentiles_us(slowest))
     details = {"worst_ms": max(slowest) * 1000, "rooms": len(slowest), "all_moved_s": took}
     bound = {"bound": BOUND_MS}

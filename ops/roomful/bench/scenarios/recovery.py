@@ -1,18 +1,18 @@
 """500 clients come back at once, 20,000 events behind each: how fast they have them all."""
 
-import asyncio
 import time
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Final
 
-import uvloop
-
+from roomful.bench.crowd import Crowd
+from roomful.bench.flood import UPGRADED
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window, rss_kb
+from roomful.bench.running import run
 from roomful.bench.scenarios.catchup import MISSED, filled
 from roomful.bench.subject import Bench
-from roomful.bench.talk import Json, closed
-from roomful.bench.wire import Socket, answered
+from roomful.bench.talk import Json
 
 CLIENTS: Final = 500
 WITHIN_S: Final = 150.0
@@ -21,58 +21,33 @@ BOUND_PER_S: Final = 200_000.0
 _MARK: Final = b'"type":"chat.message"'
 
 
-class Counting(Socket):
-    """Counts messages without taking frames apart: else this client would be what is measured."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path, lambda _: None)
-        self.everything: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._count, self._tail = 0, b""
-
-    def data_received(self, data: bytes) -> None:
-        if not self.upgraded.done():
-            super().data_received(data)
-            if self.upgraded.done():
-                self._counted(data)
-        else:
-            self._counted(data)
-
-    def _counted(self, data: bytes) -> None:
-        data = self._tail + data
-        self._count += data.count(_MARK)
-        # A mark that was cut in two is whole in the next piece.
-        self._tail = data[-len(_MARK) + 1 :]
-        if self._count >= MISSED and not self.everything.done():
-            self.everything.set_result(None)
-
-
 def once(bench: Bench) -> Iterator[Reading]:
     with bench.node() as node:
-        seen = uvloop.run(filled(node.port))
+        seen = run(filled(node.port))
         before = rss_kb(node.pid)
-        with Window(node.pids) as window:
-            took = uvloop.run(_caught_up(node, seen))
+        with Crowd.gathering() as crowd, Window(node.pids) as window:
+            took = _caught_up(crowd, node, seen)
         grown = rss_kb(node.pid) - before
     events = CLIENTS * MISSED
     details = {
         f"{part}_cpu_us_per_event": used / events * 1e6 for part, used in window.by_part.items()
-    } | {"node_memory_grown_mb": grown / 1024}
+    } | {"node_memory_grown_mb": grown / 1024, "load_busy": 1 - crowd.waited_s / window.seconds}
     figure = f"catch-up of {MISSED:,} events by {CLIENTS} clients at once"
     beside = {"bound": BOUND_PER_S}
-    yield Reading(figure, "events/s", events / took, beside, window.foreign, details)
+    busy = window.server_s / window.seconds
+    yield Reading(
+        figure, "events/s", events / took, beside, window.foreign, details, busy=busy
+    )  # fmt: skip
 
 
-async def _caught_up(node: Server, seen: Json) -> float:
+def _caught_up(crowd: Crowd, node: Server, seen: Json) -> float:
     """Seconds from the first connection to the last event of the last client."""
     path = f"/ws?room=past&since={seen['seq']}&epoch={seen['epoch']}"
-    loop = asyncio.get_running_loop()
-    started = time.perf_counter()
-    sockets = []
-    for _ in range(CLIENTS):
-        _, socket = await loop.create_connection(lambda: Counting(path), "127.0.0.1", node.port)
-        sockets.append(socket)
-    for socket in sockets:
-        await answered(socket.everything, socket, WITHIN_S)
-    took = time.perf_counter() - started
-    await closed(sockets)
-    return took
+    began = time.perf_counter()
+    lines = crowd.enter(node.port, repeat(path, CLIENTS), UPGRADED, _MARK)
+    behind = lines
+    while behind := [line for line in behind if line.ear and line.ear.messages < MISSED]:
+        crowd.hear()
+        if time.perf_counter() - began > WITHIN_S:
+            raise TimeoutError(f"{len(behind)} of {CLIENTS} clients have not caught up")
+    return time.perf_counter() - began

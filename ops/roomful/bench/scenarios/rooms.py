@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Final
 
-import uvloop
-
 from roomful.bench import said
 from roomful.bench.broker import Appender
 from roomful.bench.closed_loop import ClosedLoop
 from roomful.bench.flood import Flow, InTurn, Shape, gathered
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
+from roomful.bench.running import run
 from roomful.bench.subject import PAYLOAD, STEADY, Bench
 
 ON_THE_WAY: Final = 100
@@ -42,7 +41,7 @@ def _read(bench: Bench, figure: str, shape: Shape) -> Reading:
         bare = flood.run(bench.seconds, server.pids)
     in_all = shape.on_the_way * (1 if shape.kind is InTurn else shape.rooms)
     with bench.broker() as broker:
-        appends, window = uvloop.run(_appends(broker, shape.rooms, in_all, bench.seconds))
+        appends, window = run(_appends(broker, shape.rooms, in_all, bench.seconds))
     return acked(
         figure,
         ours,

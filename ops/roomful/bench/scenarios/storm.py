@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlencode
 
-import uvloop
-
 from roomful.bench.closed_loop import percentiles_us
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window, rss_kb
+from roomful.bench.running import run
 from roomful.bench.subject import Bench
 from roomful.bench.talk import closed, is_ack, joined, message
 from roomful.bench.wire import Broken, Socket, answered
@@ -82,7 +81,7 @@ def once(bench: Bench) -> Iterator[Reading]:
         flags = ("--nats", f"nats://127.0.0.1:{broker.port}", "--limit-connects-per-s", str(PER_S))
         with bench.node(None, *flags) as stays, bench.node(None, *flags) as dies:
             with Window([stays.pid, broker.pid]) as window:
-                took, times, refused = uvloop.run(_storm(stays, dies))
+                took, times, refused = run(_storm(stays, dies))
             memory = rss_kb(stays.pid) / 1024
     half, most = percentiles_us(times)
     details = {"turned_away": float(refused), "bystander_p50_ms": half / 1000, "node_mb": memory}

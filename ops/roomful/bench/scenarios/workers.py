@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import uvloop
-
 from roomful.bench.closed_loop import ClosedLoop
 from roomful.bench.measure import Reading
 from roomful.bench.processes import CORES, Server, Window, ahead
+from roomful.bench.running import run
 from roomful.bench.speaker import api
 from roomful.bench.subject import STEADY, Bench
 from roomful.bench.talk import asking, closed, joined
@@ -55,7 +54,7 @@ def _rate(bench: Bench, workers: int, kind: str) -> tuple[float, Window]:
         for pid in node.pids:
             # Each worker, and the broker, has a session of its own.
             ahead(pid)
-        return uvloop.run(_acked(node, kind, bench.seconds))
+        return run(_acked(node, kind, bench.seconds))
 
 
 async def _acked(node: Server, kind: str, seconds: float) -> tuple[float, Window]:
