@@ -43,6 +43,11 @@ log = structlog.get_logger()
 class Conversation:
     """The session's line while it is open."""
 
+    __slots__ = (
+        "_credit", "_expiry", "_heard_at", "_identity", "_pinged_at", "_rate", "_requests",
+        "_services", "_signs", "_unread", "_untaken", "outbox", "session",
+    )  # fmt: skip
+
     def __init__(
         self, services: Services, session: Session, identity: Identity, outbox: Outbox
     ) -> None:
@@ -54,9 +59,9 @@ class Conversation:
         self._identity = identity
         limits = services.limits
         self._rate = Rate(limits.messages_per_s, limits.burst, self._heard_at)
-        # Pings and pongs are no messages, but must not be endless either.
-        self._signs = Rate(limits.messages_per_s, limits.burst, self._heard_at)
-        self._credit = Credit(outbox.pause_reading, outbox.resume_reading)
+        # Of pings and pongs, which are no messages, but must not be endless either. From the first.
+        self._signs: Rate | None = None
+        self._credit = Credit(outbox)
         self._requests = Requests(services, session, outbox, self._credit, failed=self.end)
         self._expiry: asyncio.TimerHandle | None = None
         self._unread: asyncio.Task[None] | None = None
@@ -109,9 +114,13 @@ class Conversation:
     def alive(self) -> bool:
         """The client has given a sign of life. False if it does so far too often to be answered."""
         self._heard_at = now = self._services.clock.monotonic()
-        if not self._signs.take(now):
+        signs = self._signs
+        if signs is None:
+            limits = self._services.limits
+            signs = self._signs = Rate(limits.messages_per_s, limits.burst, now)
+        if not signs.take(now):
             return True
-        if self._signs.flooding:
+        if signs.flooding:
             self._flooded()
         return False
 

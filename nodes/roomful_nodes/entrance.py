@@ -57,6 +57,8 @@ class Entrance:
         self._admission = Admission(settings.limit_connects_per_s, self._loop, metrics)
         self._pace = Pace(settings.limits)
         self._sockets: set[WebSocket] = set()
+        # Made once, not for each socket.
+        self._over, self._left = gateway.end, self._leave
         self._empty = asyncio.Event()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -156,9 +158,7 @@ class Entrance:
 
     def _open(self, transport: asyncio.Transport, asked: _Asked, early: bytes) -> None:
         """From here on it is a WebSocket; `early`: what has come over it already."""
-        socket = WebSocket(
-            transport, asked.codec, self._pace, over=self._gateway.end, left=self._left
-        )
+        socket = WebSocket(transport, asked.codec, self._pace, over=self._over, left=self._left)
         self._sockets.add(socket)
         transport.set_protocol(socket)
         socket.outbox.write(asked.answer)
@@ -171,7 +171,7 @@ class Entrance:
         if early:
             socket.data_received(early)
 
-    def _left(self, socket: WebSocket) -> None:
+    def _leave(self, socket: WebSocket) -> None:
         self._sockets.discard(socket)
         if not self._sockets:
             self._empty.set()

@@ -16,6 +16,8 @@ class Lane:
     `send` takes them on their way, each with its number; it ends with `settle`.
     """
 
+    __slots__ = ("_following", "_last", "_send", "_unanswered", "_waiting", "room", "sender")
+
     def __init__(self, room: RoomName, sender: Sender, send: Send) -> None:
         self.room = room
         self.sender = sender

@@ -63,6 +63,12 @@ class Membership:
     """A follower of the room's feed. `refused` is called if the room does not take the session in,
     `failed` when the socket has to be closed."""
 
+    __slots__ = (
+        "_attached", "_catching_up", "_curious", "_entering", "_failed", "_feed", "_hub", "_joined",
+        "_metrics", "_reaffirming", "_refused", "_tasks", "lane", "outbox", "room", "sender",
+        "session", "user",
+    )  # fmt: skip
+
     def __init__(
         self,
         room: RoomName,

@@ -81,13 +81,16 @@ class Outbox:
     closes it with `close`, and nothing is written after that.
     """
 
+    __slots__ = ("_ended", "_transport", "_turn", "close", "codec", "open")
+
     def __init__(self, transport: Transport, codec: Codec, ended: Callable[[], None]) -> None:
         self.codec = codec
         self.open = True
         self.close: Close | None = None
         self._transport = transport
         self._ended = ended
-        self._turn = asyncio.Lock()
+        # Of those who wait for the socket; made when somebody does.
+        self._turn: asyncio.Lock | None = None
 
     @property
     def waiting(self) -> int:
@@ -148,6 +151,8 @@ class Outbox:
         Whoever writes in the turn of the loop in which this returns exceeds LOW by no more than
         that: those who wait for the same socket are let on one after the other.
         """
+        if self._turn is None:
+            self._turn = asyncio.Lock()
         async with self._turn:
             clock = asyncio.get_running_loop().time
             before, deadline, pause = self.waiting, clock() + PATIENCE_S, _POLL_S[0]

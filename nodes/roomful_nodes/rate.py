@@ -1,8 +1,7 @@
 """How much one client may ask of a node: messages per second, and questions without an answer."""
 
-from collections.abc import Callable
 from math import ceil
-from typing import Final
+from typing import Final, Protocol
 
 FLOOD: Final = 10
 """A client that goes on through so many bursts' worth of refusals is not going to stop."""
@@ -10,6 +9,8 @@ FLOOD: Final = 10
 
 class Rate:
     """A bucket of `burst` messages, filled with `per_s` of them a second."""
+
+    __slots__ = ("_at", "_burst", "_per_s", "_refused", "_tokens")
 
     def __init__(self, per_s: float, burst: int, now: float) -> None:
         self._per_s, self._burst, self._at = per_s, burst, now
@@ -35,18 +36,27 @@ class Rate:
         return self._refused > FLOOD * self._burst
 
 
+class Reading(Protocol):
+    """Whatever hears a client, and can be told to stop that for a while."""
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
 class Credit:
     """Questions of one client that wait for answers: above a bound it is not listened to.
 
-    So what one client can make a node hold is bounded, whatever its rate. `pause` is called when
-    the bound is reached, `resume` when half of it is free again.
+    So what one client can make a node hold is bounded, whatever its rate. `reading` is paused when
+    the bound is reached, and resumed when half of it is free again.
     """
+
+    __slots__ = ("_asks", "_bytes", "_paused", "_reading")
 
     ASKS: Final = 256
     BYTES: Final = 1024 * 1024
 
-    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._pause, self._resume = pause, resume
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
         self._asks = self._bytes = 0
         self._paused = False
 
@@ -57,7 +67,7 @@ class Credit:
         if self._asks >= self.ASKS or self._bytes >= self.BYTES:
             # Again and again while it lasts: others may have resumed the socket meanwhile.
             self._paused = True
-            self._pause()
+            self._reading.pause_reading()
 
     def settle(self, size: int) -> None:
         """The question has been answered."""
@@ -65,4 +75,4 @@ class Credit:
         self._bytes -= size
         if self._paused and self._asks <= self.ASKS // 2 and self._bytes <= self.BYTES // 2:
             self._paused = False
-            self._resume()
+            self._reading.resume_reading()

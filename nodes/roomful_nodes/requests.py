@@ -36,6 +36,11 @@ class Requests:
     answered yet: a client may go on as if it were in, as the room sees everything in order. What no
     room has decided stays, too: the client may be in."""
 
+    __slots__ = (
+        "_credit", "_failed", "_leaving", "_outbox", "_services", "_session", "_telling",
+        "resumed", "rooms",
+    )  # fmt: skip
+
     def __init__(
         self,
         services: Services,
@@ -52,7 +57,8 @@ class Requests:
         self._services, self._session = services, session
         self._outbox, self._credit, self._failed = outbox, credit, failed
         # History is told one piece at a time: else what one client asks for at once fills memory.
-        self._telling = asyncio.Lock()
+        # Made when the first is asked for.
+        self._telling: asyncio.Lock | None = None
 
     def forget(self) -> None:
         """Nothing will be asked any more."""
@@ -197,6 +203,8 @@ class Requests:
     async def _read(self, history: History, membership: Membership, size: int) -> None:
         read = Read(history.after, history.before, history.limit)
         past, room = self._services.hub.history, membership.room
+        if self._telling is None:
+            self._telling = asyncio.Lock()
         try:
             async with self._telling:
                 if not self._outbox.open:

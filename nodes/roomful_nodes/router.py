@@ -104,6 +104,8 @@ class Router:
         self._commands: Batches[NodeId, tuple[int, Command]] = Batches(self._send_commands)
         self._answers: Batches[NodeId, tuple[int, Answer]] = Batches(self._send_answers)
         self._following: list[Following] = []
+        # For all lanes: made once, not for each.
+        self._sends = self.send
 
     async def start(self) -> None:
         """Listen for commands and answers. Returns when the broker knows."""
@@ -123,7 +125,7 @@ class Router:
 
     def lane(self, room: RoomName, sender: Sender) -> Lane:
         """A fresh numbering for one attachment of a session to one room."""
-        return Lane(room, sender, self.send)
+        return Lane(room, sender, self._sends)
 
     async def request(self, room: RoomName, sender: Sender, ask: Ask) -> Answer:
         """One question outside any lane's numbering."""

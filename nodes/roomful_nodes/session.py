@@ -31,6 +31,8 @@ class Session:
     session has had. `parked` are the rooms that it is in by an earlier socket and has not joined
     again by this one."""
 
+    __slots__ = ("connection", "grace", "id", "line", "name", "parked", "secret", "user")
+
     def __init__(self, id: SessionId, user: UserId, name: str) -> None:
         self.id = id
         self.user = user

@@ -3,6 +3,19 @@
 from roomful_nodes.rate import FLOOD, Credit, Rate
 
 
+class Reader:
+    """Writes down what it is told."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def pause_reading(self) -> None:
+        self._told.append("pause")
+
+    def resume_reading(self) -> None:
+        self._told.append("resume")
+
+
 def test_a_burst_passes_and_then_the_rate() -> None:
     rate = Rate(8, 5, now=7)
     assert [rate.take(7) for _ in range(5)] == [0] * 5
@@ -32,7 +45,7 @@ def test_a_client_that_goes_on_whatever_it_is_told_is_a_flood() -> None:
 
 def test_who_asks_too_much_is_paused_until_half_is_answered() -> None:
     told: list[str] = []
-    credit = Credit(lambda: told.append("pause"), lambda: told.append("resume"))
+    credit = Credit(Reader(told))
     for _ in range(Credit.ASKS):
         credit.owe(10)
     assert told == ["pause"]
@@ -44,7 +57,7 @@ def test_who_asks_too_much_is_paused_until_half_is_answered() -> None:
 
 def test_who_asks_with_too_much_is_paused_too() -> None:
     told: list[str] = []
-    credit = Credit(lambda: told.append("pause"), lambda: told.append("resume"))
+    credit = Credit(Reader(told))
     credit.owe(Credit.BYTES)
     assert told == ["pause"]
     credit.settle(Credit.BYTES)
