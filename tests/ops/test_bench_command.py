@@ -25,7 +25,7 @@ def scenarios(monkeypatch: pytest.MonkeyPatch) -> dict[str, Scenario]:
     only = {"one": Scenario("nothing at all", lambda bench: iter([reading(7, 0.5)]))}
     for module in (command, suite):
         monkeypatch.setattr(module, "SCENARIOS", only)
-    monkeypatch.setattr(suite, "_take_own_core", lambda: None)
+    monkeypatch.setattr(suite, "_prepare", lambda: None)
     return only
 
 

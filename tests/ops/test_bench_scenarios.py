@@ -77,7 +77,7 @@ def test_the_command_measures_a_flood_with_and_without_the_log(
 ) -> None:
     monkeypatch.setattr(fanout, "SHAPES", {"few": Shape(5, 1, 2, 8)})
     monkeypatch.setattr(command, "Bench", lambda *_: shared)
-    monkeypatch.setattr(suite, "_take_own_core", lambda: None)
+    monkeypatch.setattr(suite, "_prepare", lambda: None)
     code, out, err = run("bench", "fanout", "--repeats", "1")
     assert code == 0
     assert "few, log off" in out

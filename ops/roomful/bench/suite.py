@@ -1,6 +1,7 @@
 """Scenarios, one after the other, each as often as it takes to have been quiet often enough."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -41,7 +42,7 @@ class Suite:
 
     def run(self, names: Iterable[str], told: Told) -> tuple[list[Figure], list[str]]:
         """The figures of these scenarios; and the names of those that gave none."""
-        _take_own_core()
+        _prepare()
         found: list[Figure] = []
         failed: list[str] = []
         for name in names:
@@ -75,8 +76,10 @@ def _collect(
         told(reading)
 
 
-def _take_own_core() -> None:
+def _prepare() -> None:
     """Onto the load's core; ahead of others, where that is allowed and the session our own."""
+    # What was started is stopped then, too: as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, {LOAD_CORE})
     with suppress(OSError):
         os.nice(-15)
