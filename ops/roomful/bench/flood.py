@@ -13,6 +13,7 @@ from roomful.bench.said import MARK, Frames
 from roomful.bench.wire import Broken
 
 WARM_S: Final = 0.7
+STALL_S: Final = 0.4
 JOINED: Final = b'"type":"joined"'
 UPGRADED: Final = b" 101 "
 
@@ -20,12 +21,14 @@ UPGRADED: Final = b" 101 "
 @dataclass(frozen=True, slots=True)
 class Flow:
     """What went through in one window. `messages`, `deliveries`: per second. `load_busy`: the part
-    of the window in which the generator had something to do."""
+    of the window in which the generator had something to do. `stalled`: for STALL_S or longer
+    nothing came."""
 
     messages: float
     deliveries: float
     window: Window
     load_busy: float
+    stalled: bool = False
 
     @property
     def busy(self) -> float:
@@ -78,13 +81,14 @@ class Flood:
         delivered = self._delivered()
         waited = self._crowd.waited_s
         with Window(list(servers)) as window:
-            self._speak(seconds)
+            silent_s = self._speak(seconds)
         waited = self._crowd.waited_s - waited
         heard = sum(room.heard for room in self._rooms) - heard
         delivered = self._delivered() - delivered
         self._until(lambda: all(room.complete for room in self._rooms))
         took = window.seconds
-        return Flow(heard / took, delivered / took, window, 1 - waited / took)
+        stalled = silent_s >= STALL_S
+        return Flow(heard / took, delivered / took, window, 1 - waited / took, stalled)
 
     def _delivered(self) -> float:
         return sum(room.heard * len(room.lines) for room in self._rooms)
@@ -100,15 +104,18 @@ class Flood:
             if (free := int(on_the_way - room.said + room.heard)) > 0:
                 self._say(room, free)
 
-    def _speak(self, seconds: float) -> None:
+    def _speak(self, seconds: float) -> float:
+        """The longest time, in seconds, for which nothing came."""
         deadline = time.perf_counter() + seconds
-        silent_since = time.perf_counter()
+        silent_since, longest = time.perf_counter(), 0.0
         while (now := time.perf_counter()) < deadline:
             if touched := self._crowd.hear():
                 self._go_on(touched)
+                longest = max(longest, now - silent_since)
                 silent_since = now
             elif now - silent_since > SILENT_S:
                 raise Broken(self._missing())
+        return longest
 
     def _say(self, room: Room, count: int) -> None:
         room.said += count

@@ -82,5 +82,6 @@ def fan_out(figure: str, ours: Flow, sample: bytes, ceilings: Mapping[str, Flow]
             "frame_bytes": len(sample),
             "load_busy": ours.load_busy,
         },
-        busy=ours.busy,
+        any(flow.stalled for flow in (ours, *ceilings.values())),
+        ours.busy,
     )

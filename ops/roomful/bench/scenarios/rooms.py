@@ -54,7 +54,7 @@ def acked(figure: str, ours: Flow, ceilings: dict[str, float], foreign: float) -
     """Messages per second, and what each cost."""
     details = {**ours.cpu_us("message"), "load_busy": ours.load_busy}
     return Reading(
-        figure, "messages/s", ours.messages, ceilings, foreign, details, busy=ours.busy
+        figure, "messages/s", ours.messages, ceilings, foreign, details, ours.stalled, ours.busy
     )  # fmt: skip
 
 
