@@ -156,6 +156,7 @@ async def test_progress_is_told(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -
         await draining
     lines = [line for line in logs if line["event"] == "node.drain_progress"]
     assert lines[-1]["connections"] < lines[0]["connections"]
-    assert lines[-1]["left_s"] < lines[0]["left_s"] < 5
+    # The first is a guess, from however many rooms a busy machine has moved by then.
+    assert lines[-1]["left_s"] < min(lines[0]["left_s"], 5)
     for wire in wires:
         await wire.close()
