@@ -62,6 +62,8 @@ def test_two_results_are_shown_side_by_side(
         (["quidditch"], "There is no scenario quidditch; there are one."),
         (["--compare", "nowhere.json", "nowhere.json"], "nowhere.json cannot be read"),
         (["--tools", "nowhere"], "--tools nowhere: "),
+        (["--json", "no/where.json"], "no/where.json cannot be written"),
+        (["--plot", "no/where.svg"], "no/where.svg cannot be written"),
     ],
 )
 @pytest.mark.usefixtures("scenarios")
@@ -109,10 +111,26 @@ def test_what_could_not_be_measured_at_all_is_named(
         raise TimeoutError
 
     scenarios["two"] = Scenario("", once)
+    code, out, err = run("bench", "--repeats", "1")
+    assert code == 1
+    assert "acks" in out
+    assert "two 2: TimeoutError()" in err
+    assert err.splitlines()[-1] == "Not measured: two."
+
+
+def test_what_was_measured_before_an_interrupt_is_kept(
+    run: Run, scenarios: dict[str, Scenario]
+) -> None:
+    def once(_: object) -> Iterator[Reading]:
+        yield Reading("half", "per s", 3)
+        raise KeyboardInterrupt
+
+    scenarios["two"] = scenarios["three"] = Scenario("", once)
     code, out, err = run("bench", "--quick")
     assert code == 1
     assert "acks" in out
-    assert err.splitlines()[-1] == "Not measured: two."
+    assert "half" in out
+    assert err.splitlines()[-1] == "Not measured: two, three."
 
 
 def test_tools_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def bench(
     repeats: Annotated[
         int, typer.Option(min=1, max=20, help="Quiet repeats to make of each.")
     ] = REPEATS,
-    quick: Annotated[bool, typer.Option(help="One repeat, windows of a second.")] = False,
+    quick: Annotated[bool, typer.Option(help="Once, quiet or not; windows of a second.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw what growth has measured into this SVG.")
@@ -56,13 +56,17 @@ def bench(
     if sys.platform != "linux":
         raise Failure("roomful bench reads /proc and pins processes to cores: it needs Linux.")
     names = _known(scenarios or ())
+    for file in (json, plot):
+        if file is not None and not file.absolute().parent.is_dir():
+            # To be told now, not after half an hour.
+            raise Failure(f"{file} cannot be written: there is no such folder.")
     described = machine.described()
     with tempfile.TemporaryDirectory(prefix="roomful-bench-") as made:
         folder = Path(made)
         subject = Bench(folder, _tools(tools, folder), *((QUICK_S,) if quick else ()))
-        wanted = 1 if quick else repeats
+        wanted, attempts = (1, 1) if quick else (repeats, 2 * repeats)
         with report.progress(names, wanted) as told:
-            found, failed = Suite(subject, wanted).run(names, told)
+            found, failed = Suite(subject, wanted, attempts).run(names, told)
     result = report.Result(described, tuple(found))
     report.print_result(result)
     if json is not None:

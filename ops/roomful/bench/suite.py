@@ -8,7 +8,7 @@ from typing import Final
 
 from roomful.bench.measure import Figure, Reading, figures, settled
 from roomful.bench.processes import LOAD_CORE, Unstarted, ahead
-from roomful.bench.scenarios import SCENARIOS, Scenario
+from roomful.bench.scenarios import SCENARIOS
 from roomful.bench.subject import Bench
 from roomful.bench.tools import Unusable
 from roomful.bench.wire import Broken
@@ -21,7 +21,7 @@ class Told:
     """What becomes known while scenarios run; whoever shows it overrides what it cares for."""
 
     def begins(self, name: str, attempt: int) -> None:
-        """Attempt `attempt`, of at most twice as many as wanted, of a scenario begins."""
+        """Attempt `attempt` of a scenario begins."""
 
     def ended(self, name: str) -> None:
         """There will be no more attempts of a scenario."""
@@ -34,37 +34,38 @@ class Told:
 
 
 class Suite:
-    """Runs scenarios. `repeats`: quiet readings wanted of each figure."""
+    """Runs scenarios. `repeats`: quiet readings wanted of each figure. `attempts`: how often a
+    scenario runs for that, at most."""
 
-    def __init__(self, bench: Bench, repeats: int) -> None:
+    def __init__(self, bench: Bench, repeats: int, attempts: int) -> None:
         self._bench = bench
-        self.repeats = repeats
+        self._repeats, self._attempts = repeats, attempts
 
-    def run(self, names: Iterable[str], told: Told) -> tuple[list[Figure], list[str]]:
-        """The figures of these scenarios; and the names of those that gave none."""
+    def run(self, names: Sequence[str], told: Told) -> tuple[list[Figure], list[str]]:
+        """The figures of these scenarios; and the names of those that gave none, or not all that
+        was wanted because of an interrupt."""
         _prepare()
-        found: list[Figure] = []
-        failed: list[str] = []
-        for name in names:
-            readings = self._readings(name, SCENARIOS[name], told)
-            told.ended(name)
-            found += figures(readings, self.repeats)
-            if not readings:
-                failed.append(name)
-        return found, failed
+        read: dict[str, list[Reading]] = {}
+        left = list(names)
+        # What was measured before Ctrl-C is not thrown away.
+        with suppress(KeyboardInterrupt):
+            while left:
+                readings = read[left[0]] = []
+                self._read(left[0], readings, told)
+                told.ended(left.pop(0))
+        found = [figure for same in read.values() for figure in figures(same, self._repeats)]
+        return found, [name for name in names if name in left or not read[name]]
 
-    def _readings(self, name: str, scenario: Scenario, told: Told) -> Sequence[Reading]:
-        """Until there are `repeats` quiet readings of each figure, or twice as many of any."""
-        readings: list[Reading] = []
-        for attempt in range(1, 2 * self.repeats + 1):
-            if settled(readings, self.repeats):
+    def _read(self, name: str, readings: list[Reading], told: Told) -> None:
+        """Until there are enough quiet readings of each figure."""
+        for attempt in range(1, self._attempts + 1):
+            if settled(readings, self._repeats):
                 break
             told.begins(name, attempt)
             try:
-                _collect(scenario.once(self._bench), readings, told.read)
+                _collect(SCENARIOS[name].once(self._bench), readings, told.read)
             except FAILURES as problem:
                 told.failed(name, repr(problem))
-        return readings
 
 
 def _collect(
