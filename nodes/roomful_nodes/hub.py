@@ -123,6 +123,8 @@ class Hub:
             log.exception("hub.unreadable", room=feed.room, subject=message.subject)
 
     def _expire(self, opened: _Open) -> None:
+        # A timer that has ended still leads to what it was for: no cycle may be left behind.
+        opened.linger = None
         del self._open[opened.feed.room]
         self._tasks.start(self._close(opened), f"unfollow {opened.feed.room}")
 

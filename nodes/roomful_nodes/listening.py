@@ -78,6 +78,8 @@ class Listening:
         await self._close([one for one in new if self._subjects.get(one.name) is not one])
 
     def _expire(self, subject: _Subject) -> None:
+        # A timer that has ended still leads to what it was for: no cycle may be left behind.
+        subject.linger = None
         del self._subjects[subject.name]
         self._over.append(subject)
         if len(self._over) == 1:

@@ -72,8 +72,8 @@ class Journal:
         self._committing: asyncio.Task[None] | None = None
         self._checkpoint: asyncio.Task[None] | None = None
         self._in_flight: Draft | None = None
-        self._again: Callable[[], None] = lambda: None
-        self._ended: Callable[[BaseException], None] = lambda _: None
+        self._again: Callable[[], None] = _nothing
+        self._ended: Callable[[BaseException], None] = _nothing
         self._releasing = False
         self._broken = False
         self.before: Mapping[SessionId, Member | None] = {}
@@ -218,6 +218,8 @@ class Journal:
     def abandon(self) -> list[Answered]:
         """Write nothing more: who still waits for an answer that will not come from here."""
         self._broken = True
+        # They lead to the actor, which leads here: no cycle may be left of a room that is closed.
+        self._again, self._ended = _nothing, _nothing
         for task in (self._committing, self._checkpoint):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
@@ -288,3 +290,7 @@ class Journal:
             await self._start_checkpoint(self._snapshot(self.recent.head))
         if self._busy_checkpointing and self._checkpoint is not None:
             await asyncio.wait([self._checkpoint])
+
+
+def _nothing(*_: object) -> None:
+    """Takes what nobody waits for."""

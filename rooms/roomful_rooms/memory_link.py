@@ -101,3 +101,13 @@ class Listener(Generic[T]):
         if self._open:
             self._open = False
             self._closed()
+            # They may lead back here, and to all that has listened.
+            self._heard, self._closed = _unheard, _done
+
+
+def _unheard(_: object) -> None:
+    """Takes what comes after the end."""
+
+
+def _done() -> None:
+    """Takes ends that come after the end."""
