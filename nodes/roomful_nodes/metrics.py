@@ -28,6 +28,9 @@ class Metrics:
         self.loop_lag_seconds = histogram(
             "loop_lag_seconds", "How late the event loop ran a timer."
         )
+        self.gc_pause_seconds = histogram(
+            "gc_pause_seconds", "One pass of Python's garbage collector; nothing runs meanwhile."
+        )
         self.loop_stalls = counter("loop_stalls", "Times the event loop stood still for a second.")
 
     def _of_clients(self, registry: CollectorRegistry) -> None:

@@ -1,7 +1,6 @@
 """`roomful serve`: a node and, where none is given, its own broker; from start to last goodbye."""
 
 import asyncio
-import gc
 import os
 import socket
 import time
@@ -14,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from roomful.collector import Collector
 from roomful.config import Config
 from roomful.embedded import EmbeddedError, EmbeddedServer
 from roomful.ending import End
@@ -27,10 +27,6 @@ from roomful_nodes.site import serving
 from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Unavailable
 from roomful_rooms.kinds import Kinds
-
-GC_THRESHOLDS: Final = (50_000, 50, 1000)
-"""With the defaults, full collections of a node with many connections cost a third of the
-handshakes; see `ops/bench`."""
 
 PATIENCE_S: Final = 20.0
 """How long a broker that is there may fail to answer at the start."""
@@ -64,7 +60,7 @@ async def serve(
             raise Failure(str(problem)) from None
         except OSError as error:
             raise cannot_listen(config.node.address, error) from None
-        _settle_memory()
+        _settle_memory(node)
         started(node)
         await _first_of(end.wanted, node.replaced)
         if not node.replaced.is_set():
@@ -155,8 +151,7 @@ async def _drain(node: Node, window_s: float, hurried: asyncio.Event) -> None:
         log.error("node.drain_failed", exc_info=raised)
 
 
-def _settle_memory() -> None:
-    """What exists now lives as long as the process: the collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+def _settle_memory(node: Node) -> None:
+    collector = Collector(node.metrics.gc_pause_seconds.observe)
+    collector.settle()
+    node.tasks.start(collector.watch(), "collector")

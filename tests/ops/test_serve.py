@@ -54,7 +54,7 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     monkeypatch.setattr(serving, "serving", fake.running)
     monkeypatch.setattr(serving, "_seams", seams)
     # Freezing what the tests have made would keep it for ever.
-    monkeypatch.setattr(serving, "_settle_memory", lambda: None)
+    monkeypatch.setattr(serving, "_settle_memory", lambda _: None)
     return fake
 
 
