@@ -160,8 +160,8 @@ class WebSocket(asyncio.Protocol):
             return
         self._part()
         self._write(framed(close.code.to_bytes(2, "big") + close.slug.encode(), _CLOSE))
-        unsent = self._transport.get_write_buffer_size() > 0
-        self._wait(2 * CLOSE_S if unsent else CLOSE_S, self._unanswered, close.slug)
+        much = self._transport.get_write_buffer_size() > LOW
+        self._wait(2 * CLOSE_S if much else CLOSE_S, self._unanswered, close.slug)
 
     def _client_closes(self) -> None:
         if not self._closing:
