@@ -43,14 +43,16 @@ class Ear:
         self.size = self.messages = 0
         self.record: bytearray | None = None
 
-    def hear(self, data: bytes) -> None:
-        self.size += len(data)
+    def hear(self, data: bytes | bytearray, size: int) -> None:
+        """The first `size` bytes of `data`, which are not copied: a flood has many of them."""
+        mark, cut = self._mark, len(self._mark) - 1
+        self.size += size
         if self.record is not None:
-            self.record += data
-        # A mark that was cut in two is whole in the next piece.
-        data = self._rest + data
-        self.messages += data.count(self._mark)
-        self._rest = data[max(len(data) - len(self._mark) + 1, 0) :]
+            self.record += data[:size]
+        # A mark that was cut in two is neither in the last piece nor in this one.
+        seam = self._rest + data[: min(cut, size)]
+        self.messages += data.count(mark, 0, size) + seam.count(mark)
+        self._rest = bytes(data[size - cut : size] if size >= cut else seam[-cut:])
 
 
 class Line:
@@ -99,7 +101,7 @@ class Crowd:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._lines: dict[int, Line] = {}
-        self._buffer = memoryview(bytearray(SIZE))
+        self._buffer = bytearray(SIZE)
         self.waited_s = 0.0
 
     @classmethod
@@ -139,7 +141,7 @@ class Crowd:
             for fd, _ in self._epoll.poll(0.1, BATCH):
                 data = self._read(line := self._lines[fd])
                 if line.ear is not None:
-                    line.ear.hear(data)
+                    line.ear.hear(data, len(data))
                 if fd in coming:
                     line.greeting += data
                     if until in line.greeting:
@@ -182,7 +184,7 @@ class Crowd:
                 size = line.tcp.recv_into(buffer, SIZE, socket.MSG_TRUNC)
             else:
                 size = line.tcp.recv_into(buffer)
-                line.ear.hear(bytes(buffer[:size]))
+                line.ear.hear(buffer, size)
             if not size:
                 raise Broken("a connection was closed")
             if noted is not None:
