@@ -1,7 +1,7 @@
 """The newest entries of a room, kept by the hub for those who come back soon."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
@@ -21,11 +21,10 @@ class Ring:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def extend(self, entries: Iterable[Entry]) -> None:
+    def extend(self, entries: Sequence[Entry]) -> None:
         """Add entries that follow the newest one."""
-        for entry in entries:
-            self._entries.append(entry)
-            self._bytes += len(entry.frame)
+        self._entries.extend(entries)
+        self._bytes += sum([len(entry.frame) for entry in entries])
         while self._bytes > KEPT_BYTES or len(self._entries) > KEPT:
             self._bytes -= len(self._entries.popleft().frame)
 

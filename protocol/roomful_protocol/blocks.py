@@ -12,7 +12,7 @@ from roomful_protocol.frames import ClientId
 from roomful_protocol.ids import NodeId, SessionId, UserId
 
 
-class Audience(Struct, frozen=True):
+class Audience(Struct, frozen=True, gc=False):
     """Who hears an entry: these users and sessions only; or, with neither, all but `skip`."""
 
     users: tuple[UserId, ...] = ()
@@ -32,7 +32,7 @@ class Audience(Struct, frozen=True):
 EVERYONE = Audience()
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One event: the client's JSON frame, complete with seq and ts, and who hears it."""
 
     seq: int
@@ -40,7 +40,7 @@ class Entry(Struct, frozen=True):
     audience: Audience = EVERYONE
 
 
-class Member(Struct, frozen=True):
+class Member(Struct, frozen=True, gc=False):
     session: SessionId
     user: UserId
     name: str
@@ -48,19 +48,19 @@ class Member(Struct, frozen=True):
     attach: str
 
 
-class Entered(Struct, frozen=True):
+class Entered(Struct, frozen=True, gc=False):
     """A membership began, or moved to another node or attachment (`moved`: nobody hears of it)."""
 
     member: Member
     moved: bool = False
 
 
-class Exited(Struct, frozen=True):
+class Exited(Struct, frozen=True, gc=False):
     session: SessionId
     reason: str
 
 
-class Done(Struct, frozen=True):
+class Done(Struct, frozen=True, gc=False):
     """A command that was decided: enough to answer a repeat of it as it was answered.
 
     `n` is the command's number within `attach`, 0 if it had none. `denied` is (code, message) of
@@ -110,7 +110,7 @@ class Block(Struct, frozen=True):
         return self.first + len(self.entries) - 1
 
 
-class Heard(Struct, frozen=True):
+class Heard(Struct, frozen=True, gc=False):
     """The part of a block that a hub needs: what is left is not even unpacked."""
 
     epoch: str
@@ -123,7 +123,7 @@ class Heard(Struct, frozen=True):
         return self.first + len(self.entries) - 1
 
 
-class Page(Struct, frozen=True):
+class Page(Struct, frozen=True, gc=False):
     """Entries `first` to `last`, packed, in the archive under `key`.
 
     Two owners may page the same entries, one of them without knowing that it has been replaced, and

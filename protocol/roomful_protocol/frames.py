@@ -18,7 +18,7 @@ ClientId = str | int
 Frame = Mapping[str, object]
 
 
-class Since(Struct, frozen=True):
+class Since(Struct, frozen=True, gc=False):
     """From where a joining client wants to hear the room.
 
     `after`: everything past that seq. `last`: the newest so many events. Neither: only what is new.
@@ -31,7 +31,7 @@ class Since(Struct, frozen=True):
 NEW = Since()
 
 
-class Target(Struct, frozen=True):
+class Target(Struct, frozen=True, gc=False):
     """Whom a message is for: every connection of a user, or one session."""
 
     kind: Literal["user", "session"]
@@ -50,7 +50,7 @@ class Leave(Struct, frozen=True):
     id: ClientId | None = None
 
 
-class Send(Struct, frozen=True):
+class Send(Struct, frozen=True, gc=False):
     """A message of the application: `type` has a dot in it."""
 
     type: str

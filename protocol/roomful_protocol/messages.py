@@ -13,7 +13,7 @@ from roomful_protocol.frames import ClientId, Since, Target
 from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
 
 
-class Sender(Struct, frozen=True):
+class Sender(Struct, frozen=True, gc=False):
     """Who asks, and over which gateway.
 
     `attach` names one attachment of the session to one gateway; a session that resumes elsewhere
@@ -30,7 +30,7 @@ class Sender(Struct, frozen=True):
 # -- commands: what is asked of a room -------------------------------------------------------------
 
 
-class Enter(Struct, frozen=True):
+class Enter(Struct, frozen=True, gc=False):
     """Become a member, or attach again; `resumed`: the client says it was one in this session."""
 
     since: Since
@@ -38,11 +38,11 @@ class Enter(Struct, frozen=True):
     resumed: bool = False
 
 
-class Exit(Struct, frozen=True):
+class Exit(Struct, frozen=True, gc=False):
     reason: Literal["left", "timeout", "node_lost"] = "left"
 
 
-class Say(Struct, frozen=True):
+class Say(Struct, frozen=True, gc=False):
     """A message of the application, durable or ephemeral."""
 
     type: str
@@ -55,7 +55,7 @@ class Say(Struct, frozen=True):
     operator: bool = False
 
 
-class Read(Struct, frozen=True):
+class Read(Struct, frozen=True, gc=False):
     """Entries of the past: those after `after`, or the newest before `before`; at most `limit`."""
 
     after: int | None = None
@@ -70,7 +70,7 @@ class Who(Struct, frozen=True):
 Ask = Enter | Exit | Say | Read | Who
 
 
-class Command(Struct, frozen=True):
+class Command(Struct, frozen=True, gc=False):
     """One question to one room.
 
     `n` numbers the session's durable commands to this room 1, 2, 3 ... within its attachment (0:
@@ -89,7 +89,7 @@ class Command(Struct, frozen=True):
 # -- answers ---------------------------------------------------------------------------------------
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, gc=False):
     """Carried out. `seq`: the entry's; `delivered`: members reached, where it was targeted."""
 
     seq: int | None = None
@@ -140,7 +140,7 @@ class Listing(Struct, frozen=True):
     members: tuple[Member, ...]
 
 
-class Denied(Struct, frozen=True):
+class Denied(Struct, frozen=True, gc=False):
     """Not carried out, and why; becomes a client's error frame."""
 
     code: str

@@ -24,7 +24,7 @@ class Unavailable(Exception):
     """The broker did not answer in time; for reads only, an append waits until it knows."""
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One block as stored. `position` grows within a room but is not dense; it is never 0."""
 
     room: RoomName

@@ -55,7 +55,10 @@ def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
     held = journal.held
     live = _live(journal, turn) if turn.lives else SILENCE
     changed, removed = held.state.changes()
-    seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
+    if turn.tells or turn.changes or changed or removed or turn.reply is not None:
+        seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
+    else:
+        seq = None
     if changed or removed:
         held.state.take(changed, removed)
     else:

@@ -6,7 +6,7 @@ back: most catch-ups are served from memory.
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -39,19 +39,22 @@ class Recent:
     def oldest(self) -> int:
         return self.pages[0].first if self.pages else self.first
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Sequence[Entry]) -> None:
         """Take committed entries; they must follow `head`."""
-        for entry in entries:
-            self._entries.append(entry)
-            self._bytes += len(entry.frame)
-            self.unpaged_bytes += len(entry.frame)
-            self.head = entry.seq
+        if not entries:
+            return
+        self._entries.extend(entries)
+        size = sum([len(entry.frame) for entry in entries])
+        self._bytes += size
+        self.unpaged_bytes += size
+        self.head = entries[-1].seq
         self._trim()
 
     def _trim(self) -> None:
-        entries = self._entries
-        while entries and entries[0].seq <= self.paged:
-            if len(entries) <= KEPT and self._bytes <= KEPT_BYTES:
+        entries, paged = self._entries, self.paged
+        # What no page has is not even looked at: a busy room has thousands of these.
+        while entries and (len(entries) > KEPT or self._bytes > KEPT_BYTES):
+            if entries[0].seq > paged:
                 break
             self._bytes -= len(entries.popleft().frame)
 

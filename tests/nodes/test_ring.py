@@ -6,7 +6,7 @@ from roomful_protocol.blocks import Entry
 
 def ring(first: int, last: int, size: int = 2) -> Ring:
     made = Ring()
-    made.extend(Entry(seq, b"x" * size) for seq in range(first, last + 1))
+    made.extend([Entry(seq, b"x" * size) for seq in range(first, last + 1)])
     return made
 
 

@@ -20,7 +20,7 @@ def entry(seq: int, size: int = 10) -> Entry:
 def filled(head: int, *, pages: int = 0, size: int = 10) -> Recent:
     """Entries 1 to `head`, the first `pages` of them in one page."""
     recent = Recent("e", 0, ())
-    recent.add(entry(seq, size) for seq in range(1, head + 1))
+    recent.add([entry(seq, size) for seq in range(1, head + 1)])
     if pages:
         recent.page_written(Page(1, pages))
     return recent

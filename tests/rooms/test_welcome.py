@@ -13,7 +13,7 @@ from roomful_rooms.welcome import served_from
 def room(oldest: int, head: int) -> Recent:
     """A room whose history from `oldest` to `head` is retained."""
     recent = Recent("e1", oldest - 1, ())
-    recent.add(Entry(seq, b"{}") for seq in range(oldest, head + 1))
+    recent.add([Entry(seq, b"{}") for seq in range(oldest, head + 1)])
     return recent
 
 
