@@ -2,12 +2,12 @@
 its end."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from roomful_nodes.bus import MAX_PAYLOAD
 
-K = TypeVar("K", bound=Hashable)
+K = TypeVar("K")
 T = TypeVar("T")
 
 

@@ -140,8 +140,8 @@ class Conversation:
         self._pinged_at = now
         self.outbox.write(PING)
 
-    def show(self, frame_json: bytes) -> None:
-        self.outbox.show(frame_json)
+    def show(self, *frames_json: bytes) -> None:
+        self.outbox.show(*frames_json)
 
     def end(self, close: Close, *, delay_ms: tuple[int, int] = (0, 0)) -> None:
         """Say `bye` and have the socket closed; nothing is written after that."""

@@ -118,9 +118,9 @@ class Outbox:
     def send(self, frame: Frame) -> None:
         self.write(framed(self.codec.encode(frame), self.codec.opcode))
 
-    def show(self, frame_json: bytes) -> None:
-        """Write a frame that exists as JSON already."""
-        self.write(framed(self.codec.shown(frame_json), self.codec.opcode))
+    def show(self, *frames_json: bytes) -> None:
+        """Write frames that exist as JSON already, in one piece."""
+        self.write(joined(map(self.codec.shown, frames_json), self.codec.opcode))
 
     def end(self, close: Close, *, delay_ms: tuple[int, int] = (0, 0)) -> None:
         """Say `bye` and have the socket closed."""

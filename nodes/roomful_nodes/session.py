@@ -17,8 +17,8 @@ class Line(Protocol):
         """The rooms that were joined over it."""
         ...
 
-    def show(self, frame_json: bytes) -> None:
-        """Write a frame to the client."""
+    def show(self, *frames_json: bytes) -> None:
+        """Write frames to the client, in one piece."""
         ...
 
     def end(self, close: Close) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from roomful_nodes.auth import Identity, Secrets
+from roomful_nodes.batches import Batches
 from roomful_nodes.bus import Bus, Message
 from roomful_nodes.listening import Listening
 from roomful_nodes.metrics import Metrics
@@ -47,6 +48,8 @@ class Sessions:
         self._loop, self._metrics, self._grace_s = loop, metrics, grace_s
         self._users = Listening(bus, self._heard_for_user, loop=loop, tasks=tasks)
         self._guests = Listening(bus, self._heard_for_session, loop=loop, tasks=tasks)
+        # Each write has its price: what other nodes send one client in a turn is written at once.
+        self._shows: Batches[Line, bytes] = Batches(lambda line, frames: line.show(*frames))
         self._receipts = Receipts(bus, subjects)
         self._own: Following | None = None
         self._closed = False
@@ -210,14 +213,14 @@ class Sessions:
         user = name_of(message.subject.rpartition(".")[2])
         direct = unpack_to_session(message.payload)
         if isinstance(direct, Direct):
-            shown = sum([_shown(session, direct.frame) for session in self.connected(user)])
+            shown = sum([self._shown(session, direct.frame) for session in self.connected(user)])
             self._receipts.give(direct.node, direct.request, shown)
 
     def _heard_for_session(self, message: Message) -> None:
         session = self._by_id.get(message.subject.rpartition(".")[2])
         match unpack_to_session(message.payload):
             case Direct(frame, node, request):
-                shown = 0 if session is None else _shown(session, frame)
+                shown = 0 if session is None else self._shown(session, frame)
                 self._receipts.give(node, request, shown)
             # A claim that comes late must not end the connection that came after it.
             case Claim(node, connection) if session and connection >= session.connection:
@@ -228,9 +231,8 @@ class Sessions:
             case _:
                 pass
 
-
-def _shown(session: Session, frame_json: bytes) -> int:
-    if session.line is None:
-        return 0
-    session.line.show(frame_json)
-    return 1
+    def _shown(self, session: Session, frame_json: bytes) -> int:
+        if session.line is None:
+            return 0
+        self._shows.add(session.line, frame_json)
+        return 1

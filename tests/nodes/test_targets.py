@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.support.cluster import until
@@ -10,10 +10,28 @@ from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.wire import Json, Wire
 
 from roomful_nodes import targets
+from roomful_nodes.auth import Identity
+from roomful_nodes.membership import Membership
 from roomful_nodes.memory_bus import MemoryBus
-from roomful_protocol.codecs.internode import unpack_reached
+from roomful_protocol.codecs.internode import pack_to_session, unpack_reached
+from roomful_protocol.errors import Close
 from roomful_protocol.frames import Send, Target
-from roomful_protocol.messages import Receipt
+from roomful_protocol.messages import Direct, Receipt
+
+
+class Line:
+    """A socket that remembers what it was shown, write by write."""
+
+    rooms: ClassVar[dict[str, Membership]] = {}
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[bytes, ...]] = []
+
+    def show(self, *frames_json: bytes) -> None:
+        self.shown.append(frames_json)
+
+    def end(self, close: Close) -> None:
+        raise AssertionError(close)
 
 
 @pytest.fixture
@@ -203,3 +221,23 @@ async def test_a_node_that_does_not_answer_is_waited_for_a_moment_only(
     refused = await whisper(wires["ann"], {"user": "cat"})
     assert refused["error"]["code"] == "unknown_target"
     assert not nodes[0].gateway._targets._asked
+
+
+async def test_what_a_turn_brings_for_one_client_is_written_in_one_piece_and_in_order(
+    nodes: list[MemoryNode],
+) -> None:
+    sessions, told = nodes[1].gateway.sessions, list[Receipt]()
+    line = Line()
+    bob = sessions.open(Identity("bob", "Bob"))
+    sessions.attach(bob, line)
+    bus = MemoryBus(sessions._bus.switch)  # type: ignore[attr-defined]
+    await bus.subscribe(
+        sessions._subjects.reached("n9"), lambda m: told.extend(unpack_reached(m.payload))
+    )
+    subject = sessions._subjects.session(nodes[1].node.id, bob.id)
+    for number in range(5):
+        message = Direct(b'{"n":%d}' % number, "n9", f"r{number}")
+        bus.publish(subject, pack_to_session(message))
+    await until(lambda: len(told) == 5, "told")
+    assert line.shown == [tuple(b'{"n":%d}' % number for number in range(5))]
+    assert told == [(f"r{number}", 1) for number in range(5)]
