@@ -228,6 +228,7 @@ class Ledger:
         """What a snapshot needs, to be recorded in this order: every decision, and where the
         numbers of `sessions` stand, if the decisions no longer tell."""
         members = frozenset(sessions)
+        yield from self._ghosts(members)
         yield from self._ids.values()
         for session, link in self._links.items():
             if session in members and link.last and link.find(link.last) is None:
@@ -235,6 +236,15 @@ class Ledger:
             for done in link.decided:
                 if not self._known_by_id(done):
                     yield done
+
+    def _ghosts(self, members: frozenset[SessionId]) -> Iterator[Done]:
+        """What tells of attachments that were superseded, and whose connection does not tell it.
+        Before all else: the last attachment that is recorded is the session's."""
+        for session, link in self._links.items():
+            if session in members or link.decided:
+                for ghost in link.superseded:
+                    if not newer(link.attach, ghost):
+                        yield Done(session, ghost, 1, "", None, None)
 
     def _known_by_id(self, done: Done) -> bool:
         key = None if done.id is None else _id_key(done.session, done.user, done.id)

@@ -145,6 +145,20 @@ def test_a_ghost_that_was_forgotten_still_cannot_speak_for_the_session() -> None
         assert ghost.code == Code.NOT_JOINED.slug
 
 
+@pytest.mark.parametrize("attach", ["a1", "3.x.a", "2.x.a"])
+def test_a_ghost_is_one_after_a_snapshot_too(attach: str) -> None:
+    """Its join must not begin anew when its gateway asks the next owner for it again."""
+    ledger, old, new = Ledger(), sender(attach=attach), sender(attach="3.x.b")
+    ledger.record(done(old, 1))
+    ledger.record(done(new, 1))
+    assert ledger.verdict(command(new, say(), 2), member(new)) is None
+    rebuilt = Ledger(list(ledger.kept(["s1"])))
+    late = command(old, ENTER, 1)
+    assert isinstance(rebuilt.verdict(late, member(new)), Denied)
+    assert rebuilt.verdict(late, member(new)) == ledger.verdict(late, member(new))
+    assert verdict(rebuilt, command(new, say(), 2)) is None
+
+
 def test_so_many_ghosts_of_one_session_are_known() -> None:
     ledger = Ledger()
     for number in range(30):
