@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from tests.support.cluster import until
@@ -22,9 +22,8 @@ from roomful_protocol.messages import Direct, Receipt
 class Line:
     """A socket that remembers what it was shown, write by write."""
 
-    rooms: ClassVar[dict[str, Membership]] = {}
-
     def __init__(self) -> None:
+        self.rooms: dict[str, Membership] = {}
         self.shown: list[tuple[bytes, ...]] = []
 
     def show(self, *frames_json: bytes) -> None:
