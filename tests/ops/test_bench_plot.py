@@ -35,7 +35,7 @@ def test_figures_of_growth_become_lines_by_what_grows() -> None:
 
 
 def test_what_falls_is_drawn_falling() -> None:
-    svg = drawn({"a < b": {"on": [(10.0, 1.0), (1000.0, 0.01)]}}, "µs")
+    svg = drawn({"a < b": {"on": [(10.0, 1000.0), (1000.0, 0.01)]}}, "µs")
     root = parsed(svg)
     places = [
         (float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter(f"{SVG}circle")
@@ -46,6 +46,7 @@ def test_what_falls_is_drawn_falling() -> None:
     words = [text.text for text in root.iter(f"{SVG}text")]
     assert "CPU µs by a < b" in words
     assert {"10", "100", "1,000", "0.01", "0.1", "1"} <= set(words)
+    assert words.count("1,000") == 2
 
 
 def test_within_few_powers_of_ten_there_are_marks_between() -> None:

@@ -88,11 +88,11 @@ def _panel(what: str, panel: Panel, unit: str) -> Iterator[str]:
     for mark in across.marks:
         x = across.at(mark)
         yield _line((x, TOP), (x, HEIGHT - BOTTOM), "#ddd")
-        yield _text(x, HEIGHT - BOTTOM + 16, f"{mark:,.0f}", 'text-anchor="middle"')
+        yield _text(x, HEIGHT - BOTTOM + 16, f"{mark:,.10g}", 'text-anchor="middle"')
     for mark in up.marks:
         y = up.at(mark)
         yield _line((LEFT, y), (WIDTH - RIGHT, y), "#ddd")
-        yield _text(LEFT - 6, y + 4, f"{mark:.3g}", 'text-anchor="end"')
+        yield _text(LEFT - 6, y + 4, f"{mark:,.10g}", 'text-anchor="end"')
     for number, (name, line) in enumerate(panel.items()):
         colour = COLOURS[number % len(COLOURS)]
         places = [(across.at(x), up.at(y)) for x, y in sorted(line)]
