@@ -89,4 +89,5 @@ def test_changes_are_told_from_what_repeats_differ_by() -> None:
     assert value.sure
     assert not any(change.sure for change in compared(steady, result(101, 102)))
     assert not any(change.sure for change in compared(result(80, 120), result(120, 121)))
+    assert not any(change.sure for change in compared(result(1), result(2)))
     assert compared([], much) == []

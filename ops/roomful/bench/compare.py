@@ -1,5 +1,6 @@
 """Two results side by side: what has become faster, and what is only the machine's mood."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -41,7 +42,9 @@ def compared(before: Iterable[Figure], after: Iterable[Figure]) -> list[Change]:
 
 
 def _changes(before: Figure, after: Figure) -> Iterable[Change]:
-    doubt = max(before.spread, after.spread, SMALL)
+    # Of one repeat alone nobody knows what the next would have been.
+    once = min(len(before.samples), len(after.samples)) == 1
+    doubt = math.inf if once else max(before.spread, after.spread, SMALL)
     pairs = [(after.unit, before.value, after.value)]
     pairs += [
         (f"/ {name}", before.ceilings[name].ratio, ceiling.ratio)

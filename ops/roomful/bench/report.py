@@ -109,7 +109,7 @@ def print_comparison(changes: Sequence[Change]) -> None:
         numbers = shown(change.before), shown(change.after), f"{change.part:+.0%}"
         table.add_row(first, change.what, *numbers, style=style)
     console.print(table)
-    console.print("Dim: no more than the repeats differ among themselves.")
+    console.print("Dim: no more than the repeats differ among themselves; or there was only one.")
 
 
 def print_scenarios(scenarios: Mapping[str, Scenario]) -> None:
