@@ -20,10 +20,11 @@ class Batches(Generic[K, T]):
 
     def add(self, to: K, item: T) -> None:
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._waiting.setdefault(to, []).append(item)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what has gathered, now."""
         waiting, self._waiting = self._waiting, {}
         for to, items in waiting.items():
             self._send(to, items)

@@ -118,7 +118,7 @@ class Fanout:
         if not entries:
             return
         self._busy = len(entries) > 1
-        behind = self._behind and any(not entry.seq for entry in entries)
+        behind = len(self._behind) * sum([not entry.seq for entry in entries])
         exceptions = self._exceptions(entries, self._behind if behind else ())
         wires, plain = Wires(), self._plain
         for codec, members in self._by_codec().items():
@@ -128,9 +128,9 @@ class Fanout:
         if exceptions:
             self._write_exceptions(entries, wires, exceptions, plain)
         if behind:
-            self._metrics.shed.inc(len(self._behind))
+            self._metrics.shed.inc(behind)
         self._plain = plain
-        self._metrics.deliveries.inc(len(entries) * len(self._followers))
+        self._metrics.deliveries.inc(len(entries) * len(self._followers) - behind)
         self._inspect()
 
     def _by_codec(self) -> dict[Codec, list[tuple[Push, Follower]]]:

@@ -184,6 +184,8 @@ class Sessions:
     def _let_go(self, session: Session) -> None:
         """Another node has it. Rooms that the client does not join again there are left from here,
         after its grace; where it did, the room knows better than to listen to us."""
+        # What came before for its client is told before that it is over.
+        self._shows.flush()
         line, session.line = session.line, None
         if line is not None:
             session.park(line)
@@ -198,6 +200,7 @@ class Sessions:
         session = self._by_id.get(id)
         if session is None:
             return False
+        self._shows.flush()
         if session.line is not None:
             line = session.line
             line.end(close)

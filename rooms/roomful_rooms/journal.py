@@ -157,8 +157,10 @@ class Journal:
             return
         # An answer may lead to the next command at once, whose answer must not go deeper.
         self._releasing = True
-        give(answered, answer)
-        self._releasing = False
+        try:
+            give(answered, answer)
+        finally:
+            self._releasing = False
 
     def kick(self) -> None:
         """Write what the draft holds, now or as soon as the append in flight is acknowledged."""

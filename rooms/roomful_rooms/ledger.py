@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
@@ -198,7 +199,9 @@ class Ledger:
     def record(self, done: Done) -> None:
         """Remember a decision, of this room's actor or from its log."""
         if done.n:
-            self._numbered += self.attach(done.session, done.attach).keep(done)
+            # In two steps: to attach may subtract what another attachment had.
+            kept = self.attach(done.session, done.attach).keep(done)
+            self._numbered += kept
             if self._numbered > REMEMBERED:
                 self._forget_numbers()
         if done.id is not None and done.denied is None:
@@ -229,7 +232,8 @@ class Ledger:
         numbers of `sessions` stand, if the decisions no longer tell."""
         members = frozenset(sessions)
         yield from self._ghosts(members)
-        yield from self._ids.values()
+        for done in self._ids.values():
+            yield done if self._asked_for(done) else replace(done, n=0)
         for session, link in self._links.items():
             if session in members and link.last and link.find(link.last) is None:
                 yield Done(session, link.attach, link.last, "", None, None)
@@ -245,6 +249,11 @@ class Ledger:
                 for ghost in link.superseded:
                     if not newer(link.attach, ghost):
                         yield Done(session, ghost, 1, "", None, None)
+
+    def _asked_for(self, done: Done) -> bool:
+        """Whether a gateway may still ask for the number of `done`."""
+        link = self.link(done.session, done.attach)
+        return link is not None and bool(link.decided) and link.decided[0].n <= done.n
 
     def _known_by_id(self, done: Done) -> bool:
         key = None if done.id is None else _id_key(done.session, done.user, done.id)

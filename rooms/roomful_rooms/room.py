@@ -82,7 +82,7 @@ class Room:
     capacity: ClassVar[int | None] = None
     history: ClassVar[int] = 100_000
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
-    _found: ClassVar[dict[str, Handler | None]] = {}
+    _roomful_found: ClassVar[dict[str, Handler | None]] = {}
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -96,25 +96,18 @@ class Room:
         # By name, so that a subclass overrides a handler as it would any method; None removes it.
         found = {type: getattr(cls, name) for type, name in names.items()}
         cls.handlers = MappingProxyType({type: one for type, one in found.items() if one})
-        cls._found = {}
+        cls._roomful_found = {}
 
     @classmethod
     def handler(cls, type: str) -> Handler | None:
         """The handler of messages of `type`, if this kind of room has one."""
         try:
-            return cls._found[type]
+            return cls._roomful_found[type]
         except KeyError:
-            if len(cls._found) >= _TYPES:
-                cls._found.clear()
-            found = cls._found[type] = cls._fitting(type)
+            if len(cls._roomful_found) >= _TYPES:
+                cls._roomful_found.clear()
+            found = cls._roomful_found[type] = _fitting(cls.handlers, type)
             return found
-
-    @classmethod
-    def _fitting(cls, type: str) -> Handler | None:
-        if (exact := cls.handlers.get(type)) is not None:
-            return exact
-        fitting = [pattern for pattern in cls.handlers if fnmatchcase(type, pattern)]
-        return cls.handlers[max(fitting, key=len)] if fitting else None
 
     # -- what an author reads ----------------------------------------------------------------------
 
@@ -199,6 +192,13 @@ class Room:
     def reply(self, data: object) -> None:
         """What the sender's ack carries as `data`; the last one counts."""
         self.context.turn.reply = data
+
+
+def _fitting(handlers: Mapping[str, Handler], type: str) -> Handler | None:
+    if (exact := handlers.get(type)) is not None:
+        return exact
+    fitting = [pattern for pattern in handlers if fnmatchcase(type, pattern)]
+    return handlers[max(fitting, key=len)] if fitting else None
 
 
 class ChatRoom(Room):

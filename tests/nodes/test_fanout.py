@@ -169,13 +169,14 @@ async def test_a_member_that_is_behind_gets_no_ephemeral_frames(
     slow.transport.waiting = LOW + 1
     push(fanout, entry(1))
     fanout.flush()
-    fanout.push([Entry(0, b'{"type":"chat.typing"}', EVERYONE)])
+    fanout.push([Entry(0, b'{"type":"chat.typing"}', EVERYONE)] * 2)
     push(fanout, entry(2))
     fanout.flush()
     assert slow.seqs == [1, 2]
     assert len(slow.frames) == 2
-    assert len(fast.frames) == 3
-    assert metrics.shed._value.get() == 1
+    assert len(fast.frames) == 4
+    assert metrics.shed._value.get() == 2
+    assert metrics.deliveries._value.get() == 6
 
 
 async def test_a_member_that_is_far_behind_is_let_go_with_its_place(fanout: Fanout) -> None:

@@ -9,7 +9,9 @@ from tests.support.cluster import until
 from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.wire import Wire
 
-from roomful_protocol.messages import Accepted, Exit
+from roomful_nodes.bus import Message
+from roomful_protocol.codecs.internode import pack_to_session
+from roomful_protocol.messages import Accepted, Direct, Exit, Kick
 
 
 @pytest.fixture
@@ -119,6 +121,20 @@ async def test_a_session_is_in_one_place(
     assert members["data"]["count"] == 1
     await ann.close()
     await again.close()
+
+
+async def test_what_came_before_the_end_is_told_before_it(
+    nodes: tuple[MemoryNode, MemoryNode],
+) -> None:
+    sessions = nodes[0].gateway.sessions
+    ann = await Wire.open(nodes[0].url, user="ann")
+    id = ann.hello["session"]
+    warning = b'{"type":"chat.warning"}'
+    for message in (Direct(warning, "n2", "r1"), Kick("kicked")):
+        sessions._heard_for_session(Message(f"session.{id}", pack_to_session(message)))
+    await ann.until_closed()
+    assert [frame["type"] for frame in ann.frames[-2:]] == ["chat.warning", "bye"]
+    await ann.close()
 
 
 async def test_a_session_goes_to_and_fro(nodes: tuple[MemoryNode, MemoryNode]) -> None:

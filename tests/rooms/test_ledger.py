@@ -79,6 +79,35 @@ def test_what_has_no_number_is_never_a_repeat() -> None:
     assert verdict(ledger, command(ann, say())) is None
 
 
+def test_what_its_gateway_has_the_answer_to_is_forgotten() -> None:
+    ledger, ann = Ledger(), sender()
+    for n in (1, 2, 3):
+        ledger.record(done(ann, n, seq=n))
+    assert verdict(ledger, command(ann, say(), 4, base=3)) is None
+    assert [one.n for one in ledger] == [3]
+    assert verdict(ledger, command(ann, say(), 3)) == Accepted(3, duplicate=True)
+
+
+def test_refused_joins_do_not_make_a_room_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 8)
+    ledger, bob = Ledger(), sender("s2", "b", "bob")
+    for number in range(50):
+        refused = sender(attach=f"a{number}")
+        ledger.record(done(refused, 1, seq=None, denied=("room_full", "Full.")))
+    ledger.record(done(bob, 1, seq=7))
+    assert verdict(ledger, command(bob, say(), 1)) == Accepted(7, duplicate=True)
+
+
+def test_a_number_that_nobody_asks_for_does_not_come_back_with_its_id() -> None:
+    ledger, ann = Ledger(), sender()
+    for n in (1, 2, 3):
+        ledger.record(done(ann, n, seq=n, id=f"id-{n}"))
+    assert verdict(ledger, command(ann, say(), 4, base=3)) is None
+    rebuilt = Ledger(list(ledger.kept(["s1"])))
+    assert [(one.n, one.id) for one in rebuilt] == [(0, "id-1"), (0, "id-2"), (3, "id-3")]
+    assert verdict(rebuilt, command(ann, say("id-1"), 4, base=3)) == Accepted(1, duplicate=True)
+
+
 # -- ids -------------------------------------------------------------------------------------------
 
 

@@ -78,7 +78,8 @@ def _unknown(kind: str) -> Refused:
 
 
 def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
-    if not _is_application(kind):
+    # The length first: whatever is looked up is kept for a while.
+    if len(kind) > TYPE_CHARACTERS or not _is_dotted(kind):
         raise Refused(
             Code.BAD_TYPE,
             "A type of an application is <namespace>.<action>, of letters, digits, _ and -, "
@@ -99,8 +100,8 @@ def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
 
 # Clients say the same few types and rooms again and again.
 @lru_cache(maxsize=4096)
-def _is_application(kind: str) -> bool:
-    return len(kind) <= TYPE_CHARACTERS and _dotted(kind) is not None
+def _is_dotted(kind: str) -> bool:
+    return _dotted(kind) is not None
 
 
 _named: Final = lru_cache(maxsize=16_384)(checked_room)
