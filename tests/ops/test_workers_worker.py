@@ -1,6 +1,7 @@
 """A worker's process as its supervisor sees it: what it says, that it hangs, how it ends."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -66,6 +67,35 @@ async def test_one_that_hangs_is_killed(run: Run, monkeypatch: pytest.MonkeyPatc
     with capture_logs() as logs:
         assert await worker.ended() == Ended(-signal.SIGKILL, None, ready=True)
     assert {line["event"] for line in logs} == {"worker.hung"}
+
+
+async def test_one_that_does_not_start_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+    monkeypatch.setattr(module, "START_S", 0.2)
+    worker = await run("exec sleep 60")
+    with capture_logs() as logs:
+        async with asyncio.timeout(5):
+            assert not await worker.ready()
+            assert await worker.ended() == Ended(-signal.SIGKILL, None, ready=False)
+    assert {line["event"] for line in logs} == {"worker.hung"}
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_one_whose_line_is_held_open_by_its_child(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ready: bool
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+    child = tmp_path / "child"
+    word = "ready" if ready else "alive"
+    worker = await run(f"sleep 60 & echo $! >{child}; echo {word}; exit 3")
+    try:
+        with capture_logs() as logs:
+            async with asyncio.timeout(5):
+                assert await worker.ready() == ready
+                assert await worker.ended() == Ended(3, None, ready=ready)
+        assert logs == []
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 async def test_one_that_lives_is_left_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

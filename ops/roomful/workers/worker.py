@@ -13,10 +13,12 @@ from roomful.embedded_process import Process, end
 from roomful.failure import Failure
 from roomful.workers.line import READY, Order, failure_in
 
+START_S: Final = 120.0
+"""A worker that does not take clients after so long is killed: it counts as not started."""
 HUNG_S: Final = 30.0
 """A worker that has not said for so long that it lives is killed."""
 LOOK_S: Final = 5.0
-"""That time is counted in steps: if all processes stood still for a while, that counts once."""
+"""Such time is counted in steps: if all processes stood still for a while, that counts once."""
 
 log = structlog.get_logger()
 
@@ -73,38 +75,36 @@ class Worker:
 
     async def ready(self) -> bool:
         """Wait until it takes clients; False if it ends before that."""
-        while not self._ready and (said := await self._heard()):
+        while not self._ready and (said := await self._heard(START_S)):
             self._take(said)
         return self._ready
 
     async def ended(self) -> Ended:
-        """Wait for its end. One that hangs is killed."""
-        silent_s = 0.0
-        while True:
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    said = await self._heard()
-            except TimeoutError:
-                silent_s += LOOK_S
-                if silent_s >= HUNG_S:
-                    log.error("worker.hung", pid=self.pid, silent_s=silent_s)
-                    self.kill()
-            else:
-                if not said:
-                    break
-                silent_s = 0.0
-                self._take(said)
+        """Wait for its end."""
+        while said := await self._heard(HUNG_S):
+            self._take(said)
         code = await self._process.wait()
         self._line.close()
         return Ended(code, self._reason, self._ready)
 
-    async def _heard(self) -> bytes:
-        """A line; nothing when it has ended."""
-        try:
-            return await self._said.readline()
-        except ConnectionError:
-            # It has not even read its order.
-            return b""
+    async def _heard(self, patience_s: float) -> bytes:
+        """A line; nothing when it has ended. One that is silent for so long is killed."""
+        silent_s = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    return await self._said.readline()
+            except TimeoutError:
+                if self._process.returncode is not None:
+                    # Its line is held open by a process that it has forked.
+                    return b""
+                silent_s += LOOK_S
+                if silent_s >= patience_s:
+                    log.error("worker.hung", pid=self.pid, silent_s=silent_s)
+                    self.kill()
+            except ConnectionError:
+                # It has not even read its order.
+                return b""
 
     def _take(self, said: bytes) -> None:
         self._ready = self._ready or said.rstrip() == READY
