@@ -325,3 +325,18 @@ async def test_one_that_has_just_died_is_passed_over(start: Start) -> None:
         await until(lambda: exits(logs), "it waits")
         await kept.crew.renew()
     assert (one.told, two.told, three.told) == (0, 1, 1)
+
+
+async def test_told_to_stop_the_one_that_is_being_renewed_need_not_hurry(start: Start) -> None:
+    kept = start(Stubborn)
+    one, two, three = await kept.up()
+    renewing = asyncio.create_task(kept.crew.renew())
+    await until(partial(told, one), "it drains")
+    kept.crew.stop()
+    assert (one.told, two.told, three.told) == (1, 1, 1)
+    kept.crew.stop()
+    await kept.ended()
+    assert (one.told, two.told, three.told) == (2, 2, 2)
+    assert len(Scripted.made) == 3
+    renewing.cancel()
+    await asyncio.wait([renewing])

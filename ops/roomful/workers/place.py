@@ -104,8 +104,10 @@ class Place:
 
     def stop(self) -> None:
         """Let the worker drain and none follow; called again, let it hurry."""
+        renewed = self._successor is not None and not self._stopping.is_set()
         self._stopping.set()
-        if self._worker is not None:
+        # One that is being renewed has been told already: told again, it would hurry.
+        if self._worker is not None and not renewed:
             self._worker.tell()
 
     def kill(self) -> None:
