@@ -1,5 +1,6 @@
 """What supervisor and worker tell each other, and what a worker does that has lost the other."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from tests.support.cluster import until
 
 from roomful.config import Config
 from roomful.workers import line as module
-from roomful.workers.line import ALIVE, READY, Line, Order, failure_in
+from roomful.workers.line import ALIVE, LONGEST, READY, Line, Order, failure_in
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ def test_what_a_worker_says(ends: tuple[socket.socket, Line]) -> None:
         told = [said.readline() for _ in range(3)]
     assert [word.rstrip() for word in told[:2]] == [READY, ALIVE]
     assert [failure_in(word) for word in told] == [None, None, "Two lines\nof text."]
+
+
+async def test_a_long_reason_is_cut_to_what_is_heard_as_one_line(
+    ends: tuple[socket.socket, Line],
+) -> None:
+    ours, line = ends
+    line.fail("\N{FIRE}" * 100_000)
+    said, writer = await asyncio.open_unix_connection(sock=ours)
+    async with asyncio.timeout(5):
+        assert failure_in(await said.readline()) == "\N{FIRE}" * LONGEST
+    writer.close()
+    await writer.wait_closed()
 
 
 def test_nothing_is_said_to_one_who_does_not_listen(ends: tuple[socket.socket, Line]) -> None:

@@ -1,6 +1,7 @@
 """A worker's process as its supervisor sees it: what it says, that it hangs, how it ends."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -51,6 +52,20 @@ async def test_one_that_says_why_it_does_not_start(run: Run) -> None:
     assert not await worker.ready()
     ended = await worker.ended()
     assert (ended, str(ended)) == (Ended(1, "No broker.", ready=False), "No broker.")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        """printf 'failed "No bro'""",
+        "head -c 200000 /dev/zero",
+        "head -c 200000 /dev/zero; echo",
+    ],
+)
+async def test_one_whose_words_make_no_sense(run: Run, said: str) -> None:
+    worker = await run(f"echo ready; {said}; exit 1")
+    assert await worker.ready()
+    assert await worker.ended() == Ended(1, None, ready=True)
 
 
 async def test_one_that_is_killed(run: Run) -> None:
@@ -127,4 +142,13 @@ async def test_a_process_that_cannot_be_made(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(Failure, match="cannot be started: No such file"):
+        await Worker.start(Order(Config.model_validate({}), tmp_path))
+
+
+async def test_without_a_socket_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socketpair", none_left)
+    with pytest.raises(Failure, match="cannot be started: Too many open files"):
         await Worker.start(Order(Config.model_validate({}), tmp_path))

@@ -25,6 +25,8 @@ ALIVE: Final = b"alive"
 FAILED: Final = b"failed "
 ALIVE_S: Final = 1.0
 """A worker says so often that it lives."""
+LONGEST: Final = 4000
+"""So many characters are told of why a worker ends: in JSON less than the 64 KiB of a line."""
 ORPHANED_S: Final = 30.0
 """A worker that has lost its supervisor may take so long to end."""
 
@@ -49,8 +51,13 @@ class Order:
 
 
 def failure_in(said: bytes) -> str | None:
-    """The sentence, if what a worker said is why it ends."""
-    return loads(said[len(FAILED) :]) if said.startswith(FAILED) else None
+    """The sentence, if what a worker said is why it ends, and was heard to the end."""
+    if not said.startswith(FAILED):
+        return None
+    try:
+        return str(loads(said[len(FAILED) :]))
+    except ValueError:
+        return None
 
 
 class Line:
@@ -73,8 +80,8 @@ class Line:
             self._socket.send(word + b"\n", socket.MSG_DONTWAIT)
 
     def fail(self, sentence: str) -> None:
-        """Tell why this worker ends."""
-        self.say(FAILED + dumps(sentence).encode())
+        """Tell why this worker ends, in so many words as the other end takes for one line."""
+        self.say(FAILED + dumps(sentence[:LONGEST]).encode())
 
     def watch(self) -> None:
         """From now on end this process when the supervisor's is gone: in a hurry, as the embedded

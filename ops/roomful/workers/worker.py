@@ -19,6 +19,8 @@ HUNG_S: Final = 30.0
 """A worker that has not said for so long that it lives is killed."""
 LOOK_S: Final = 5.0
 """Such time is counted in steps: if all processes stood still for a while, that counts once."""
+UNKNOWN: Final = b"\n"
+"""A line that is none of a worker's words."""
 
 log = structlog.get_logger()
 
@@ -51,7 +53,10 @@ class Worker:
     @classmethod
     async def start(cls, order: Order) -> Self:
         """Start the process, and tell it what it is to be. Raises Failure."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise _cannot_start(error) from None
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -64,7 +69,7 @@ class Worker:
                 )  # fmt: skip
             except OSError as error:
                 ours.close()
-                raise Failure(f"A worker cannot be started: {error.strerror}.") from None
+                raise _cannot_start(error) from None
         said, line = await asyncio.open_unix_connection(sock=ours)
         line.write(order.packed())
         return cls(process, said, line)
@@ -105,6 +110,9 @@ class Worker:
             except ConnectionError:
                 # It has not even read its order.
                 return b""
+            except ValueError:
+                # Longer than any line of ours: something else has written there.
+                return UNKNOWN
 
     def _take(self, said: bytes) -> None:
         self._ready = self._ready or said.rstrip() == READY
@@ -126,3 +134,7 @@ class Worker:
             self._process.send_signal(signal.SIGINT)
         await end(self._process)
         self._line.close()
+
+
+def _cannot_start(error: OSError) -> Failure:
+    return Failure(f"A worker cannot be started: {error.strerror}.")
