@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from tests.support.cluster import free_port, until
@@ -57,12 +58,29 @@ class Serving:
             await self._task
 
 
-Serve = Callable[[], Awaitable[Serving]]
+class SlowBroker:
+    """Comes up when a test says so."""
+
+    url, token = "nats://a:4222", "secret"
+
+    def __init__(self) -> None:
+        self.awaited, self.up = asyncio.Event(), asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self.awaited.set()
+        await self.up.wait()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        pass
+
+
+Serve = Callable[..., Awaitable[Serving]]
 
 
 @pytest.fixture
 async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
-    """On a broker that nobody asks for anything."""
+    """On a broker that nobody asks for anything, and with other settings if need be."""
     tasks: list[asyncio.Task[None]] = []
     crews: list[Crew] = []
 
@@ -70,13 +88,14 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
         crews.append(Crew(config, siblings))
         return crews[-1]
 
-    async def served() -> Serving:
+    async def served(**settings: Any) -> Serving:
         monkeypatch.setattr(module, "Crew", made)
         # Where a hang-up is not the end, whoever runs these tests.
         monkeypatch.setattr(sys, "stdout", StringIO())
         config = {"port": free_port(), "workers": 2, "node_id": "n", "nats": "nats://a:4222"}
+        whole = Config.model_validate(config | settings)
         started = asyncio.Event()
-        tasks.append(asyncio.create_task(supervise(Config.model_validate(config), started.set)))
+        tasks.append(asyncio.create_task(supervise(whole, started.set)))
         await started.wait()
         return Serving(crews[-1], tasks[-1])
 
@@ -114,6 +133,28 @@ async def test_hung_up_it_renews_them_each_time(serve: Serve) -> None:
     await serving.told(signal.SIGHUP, "renew")
     await serving.told(signal.SIGHUP, "renew", "renew")
     await serving.told(signal.SIGTERM, "renew", "renew", "stop")
+    serving.crew.over.set()
+    await serving.ended()
+
+
+async def test_hung_up_before_there_are_workers_it_goes_on(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = SlowBroker()
+    monkeypatch.setattr(module, "EmbeddedServer", lambda _folder: broker)
+    starting = asyncio.ensure_future(serve(nats=()))
+    await broker.awaited.wait()
+    # Or this would be the end of the tests.
+    assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+    seen = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, seen.set)
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await seen.wait()
+    broker.up.set()
+    serving = await starting
+    # There was nobody to renew.
+    await serving.told(signal.SIGTERM, "stop")
     serving.crew.over.set()
     await serving.ended()
 

@@ -32,7 +32,7 @@ async def supervise(config: Config, started: Callable[[], None]) -> None:
 
     `started` is called when all take clients. Raises Failure for what an operator can mend.
     """
-    end = End()
+    end, hung_up = End(), _hang_ups()
     async with AsyncExitStack() as running:
         try:
             running.enter_context(held(config.host, config.port))
@@ -45,15 +45,15 @@ async def supervise(config: Config, started: Callable[[], None]) -> None:
             raise Failure(
                 f"Workers need a place for sockets ({error.strerror}): name one with TMPDIR."
             ) from None
-        await _run(Crew(config, siblings), end, started)
+        await _run(Crew(config, siblings), end, hung_up, started)
 
 
-async def _run(crew: Crew, end: End, started: Callable[[], None]) -> None:
+async def _run(crew: Crew, end: End, hung_up: asyncio.Event, started: Callable[[], None]) -> None:
     """Until all workers have ended, and do with them what this process is told."""
     keeping = asyncio.create_task(crew.keep(started), name="crew")
     others = [
         asyncio.create_task(_pass_on(end, crew), name="end"),
-        asyncio.create_task(_renew(crew), name="renew"),
+        asyncio.create_task(_renew(hung_up, crew), name="renew"),
     ]
     try:
         await keeping
@@ -73,12 +73,18 @@ async def _pass_on(end: End, crew: Crew) -> None:
     crew.kill()
 
 
-async def _renew(crew: Crew) -> None:
-    """Each time when this process is hung up."""
-    if sys.stdout.isatty():
-        return  # That says that the terminal was closed, and ends this process.
+def _hang_ups() -> asyncio.Event:
+    """Set each time when this process is hung up, which from now on does not end it."""
     hung_up = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+    # On a terminal it says that this was closed, and does end it.
+    if not sys.stdout.isatty():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+    return hung_up
+
+
+async def _renew(hung_up: asyncio.Event, crew: Crew) -> None:
+    """Each time when this process is hung up; before there was a crew, there was nothing to do."""
+    hung_up.clear()
     while await hung_up.wait():
         hung_up.clear()
         await crew.renew()
