@@ -35,6 +35,7 @@ SHORT_BYTES: Final = 16 * 1024
 _READ_BYTES: Final = 2**16
 _LINE_BYTES: Final = 8190
 """Of the first line and of each field, at most, as on the long way."""
+_END: Final = b"\r\n\r\n"
 
 log = structlog.get_logger()
 
@@ -99,18 +100,20 @@ class Entrance:
         """The request for a WebSocket that `said` is, and what came behind it."""
         if not said.startswith(b"GET /ws") or len(said) > SHORT_BYTES:
             return None
+        # The parser has no connection that it could hold up: it must not see a body.
+        head, end, rest = said.partition(_END)
         parser = HttpRequestParser(
             None, self._loop, _READ_BYTES, max_line_size=_LINE_BYTES, max_field_size=_LINE_BYTES
         )
         try:
-            requests, upgraded, early = parser.feed_data(said)
+            requests, upgraded, early = parser.feed_data(head + end)
         except HttpProcessingError:
             return None
         if not upgraded or len(requests) != 1:
             return None
         message, body = requests[0]
         plain = body.is_eof() and message.version >= HttpVersion11 and message.url.path == PATH
-        return (message, early) if plain else None
+        return (message, early + rest) if plain else None
 
     # -- the long way ------------------------------------------------------------------------------
 
@@ -122,6 +125,8 @@ class Entrance:
             origin = request.headers.get("Origin")
             log.warning("gateway.origin_refused", origin=origin, host=request.host)
             raise
+        if request.body_exists:
+            raise web.HTTPBadRequest(text="A request for a WebSocket has no body.")
         if request.transport is not None:
             enter(request.transport)
         await self._turn()

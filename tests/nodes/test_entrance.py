@@ -116,6 +116,29 @@ async def test_a_node_that_stops_leaves_no_connection_open(
         await client.close()
 
 
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        (b"Content-Length: 5", b"hello"),
+        (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"0\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_request_with_a_body_is_refused(
+    node: MemoryNode, field: bytes, body: bytes, together: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = handshake().replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n")
+    client = await RawClient.connect(node.url)
+    client.send(head + body if together else head)
+    assert b" 400 " in await client.head()
+    if not together:
+        client.send(body)
+    await client.close()
+    assert not len(node.gateway)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def served(url: str) -> None:
     """Come in and go: by then the node has noticed what happened before."""
     client = await RawClient.open(url)
