@@ -181,6 +181,8 @@ class WebSocket(asyncio.Protocol):
             self._transport.abort()
         else:
             self._transport.close()
+            # What is unsent is waited for, but not for ever.
+            self._wait(CLOSE_S, self._transport.abort)
 
     def abort(self) -> None:
         """Close at once, whatever is unsent."""

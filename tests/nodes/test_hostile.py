@@ -19,7 +19,7 @@ from roomful_nodes import gateway as gateway_module
 from roomful_nodes import outbox as outbox_module
 from roomful_nodes import websocket as websocket_module
 from roomful_nodes.conversation import Conversation
-from roomful_nodes.outbox import LOW, Outbox
+from roomful_nodes.outbox import LOW, Outbox, framed
 from roomful_protocol.frames import Limits
 from roomful_rooms.kinds import Kinds
 from roomful_rooms.room import Message, Room, on
@@ -338,6 +338,27 @@ async def test_a_socket_that_is_half_open_is_given_up(opened: Opened) -> None:
             assert len(node.gateway) == 1, "the bystander is still there"
 
         await undisturbed(node.url, freeze())
+
+
+@pytest.mark.parametrize("way", ["close"])
+async def test_who_goes_without_reading_is_cut_after_a_while(
+    node: MemoryNode, opened: Opened, way: str
+) -> None:
+    client = await opened(node, "?user=eve")
+    outbox = outbox_of(node, "eve")
+    narrow(outbox)
+    transport: Any = outbox._transport
+    sock = transport.get_extra_info("socket")
+    while outbox.waiting < LOW / 2:
+        outbox.write(framed(b"x" * 10_000, 1))
+        await asyncio.sleep(0)
+    if way == "close":
+        client.send(masked((1000).to_bytes(2, "big"), opcode=8))
+    else:
+        client.finish()
+    await until(lambda: not len(node.gateway), "it is here no more")
+    assert 0 < transport.get_write_buffer_size() < LOW
+    await until(lambda: sock.fileno() < 0, "its socket is closed")
 
 
 async def test_one_that_reads_slowly_gets_everything_and_costs_a_bounded_part(

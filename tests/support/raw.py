@@ -92,7 +92,7 @@ class RawClient:
             while True:
                 frames.append(await self.frame(within_s))
                 if frames[-1][0] == 8:
-                    self._writer.write_eof()
+                    self.finish()
         except (asyncio.IncompleteReadError, ConnectionError):
             return frames
 
@@ -106,6 +106,10 @@ class RawClient:
         async with asyncio.timeout(within_s):
             while self.unsent > down_to:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
+
+    def finish(self) -> None:
+        """Say that nothing more is said; what the node says still arrives."""
+        self._writer.write_eof()
 
     def abort(self) -> None:
         """End the connection at once, whatever is unsent."""
