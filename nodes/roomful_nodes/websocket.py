@@ -184,6 +184,11 @@ class WebSocket(asyncio.Protocol):
             # What is unsent is waited for, but not for ever.
             self._wait(CLOSE_S, self._transport.abort)
 
+    def eof_received(self) -> None:
+        """Nothing more is said: who has no Close to say has gone."""
+        self._part()
+        self._shut()
+
     def abort(self) -> None:
         """Close at once, whatever is unsent."""
         self._transport.abort()

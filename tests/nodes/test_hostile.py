@@ -340,7 +340,7 @@ async def test_a_socket_that_is_half_open_is_given_up(opened: Opened) -> None:
         await undisturbed(node.url, freeze())
 
 
-@pytest.mark.parametrize("way", ["close"])
+@pytest.mark.parametrize("way", ["close", "half-close"])
 async def test_who_goes_without_reading_is_cut_after_a_while(
     node: MemoryNode, opened: Opened, way: str
 ) -> None:
