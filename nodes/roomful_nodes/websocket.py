@@ -207,7 +207,12 @@ class WebSocket(asyncio.Protocol):
         self._inbox.push = _ignore
         conversation, self._conversation = self._conversation, None
         if conversation is not None:
-            self._over(conversation)
+            try:
+                self._over(conversation)
+            except Exception as bug:
+                # Of ours; the socket must be closed all the same, and be forgotten.
+                session = conversation.session
+                log.error("session.end_failed", session=session.id, user=session.user, exc_info=bug)
         self.outbox.shut()
 
     def _rest(self) -> None:

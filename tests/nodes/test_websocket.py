@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 from aiohttp.web import Request
+from structlog.testing import capture_logs
 from tests.support.cluster import until
 from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.raw import RawClient, masked
@@ -16,6 +17,7 @@ from tests.support.wire import Wire
 
 from roomful_nodes.conversation import Conversation
 from roomful_nodes.entrance import Entrance
+from roomful_nodes.gateway import Gateway
 from roomful_nodes.websocket import WebSocket
 from roomful_protocol.frames import Limits
 
@@ -97,6 +99,43 @@ async def test_a_close_is_answered_and_nothing_follows_it(node: MemoryNode) -> N
     assert [opcode for opcode, _ in frames].index(8) == len(frames) - 1
     await client.close()
     await other.close()
+
+
+@pytest.mark.parametrize("way", ["client", "node", "nobody"])
+async def test_a_bug_at_the_end_of_a_session_leaves_no_socket(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Gateway.end
+
+    def broken(gateway: Gateway, conversation: Conversation) -> None:
+        end(gateway, conversation)
+        raise RuntimeError("a bug")
+
+    left: list[WebSocket] = []
+    leave = Entrance._leave
+
+    def forget(entrance: Entrance, socket: WebSocket) -> None:
+        leave(entrance, socket)
+        left.append(socket)
+
+    monkeypatch.setattr(Gateway, "end", broken)
+    monkeypatch.setattr(Entrance, "_leave", forget)
+    with capture_logs() as logs:
+        async with MemoryCluster().node() as node:
+            client = await RawClient.open(node.url, "?user=eve")
+            hello = await client.message()
+            if way == "client":
+                client.send(masked((1000).to_bytes(2, "big"), opcode=8))
+                assert await client.rest() == [(8, (1000).to_bytes(2, "big"))]
+            elif way == "node":
+                assert node.gateway.close_session(hello["data"]["session"])
+                assert closing(await client.rest())[0] == "kicked"
+            else:
+                client.abort()
+            await until(lambda: left, "its socket is forgotten")
+            await client.close()
+    [told] = [log for log in logs if log["log_level"] == "error"]
+    assert (told["event"], told["user"]) == ("session.end_failed", "eve")
 
 
 async def test_a_silent_client_is_pinged_and_then_given_up() -> None:
