@@ -64,6 +64,11 @@ class Admission:
         self._metrics.arrivals.set(len(self._waiting))
         await turn
 
+    def give_back(self) -> None:
+        """The caller has had its turn, but is not there any more: so it is the next one's."""
+        self._left = min(self._left + 1, self._most)
+        self._let_in()
+
     def _promise(self) -> int:
         """Seconds until there should be a turn for one more, behind all who were promised one."""
         now = self._loop.time()
@@ -78,6 +83,12 @@ class Admission:
     def _step(self) -> None:
         self._stepping = False
         self._left = min(self._left + self._share, self._most)
+        self._let_in()
+        if self._waiting or self._left < self._most:
+            self._step_later()
+
+    def _let_in(self) -> None:
+        """Give the turns that there are."""
         while self._waiting and self._left >= 1:
             turn = self._waiting.popleft()
             # One who has given up meanwhile takes nobody's turn.
@@ -85,5 +96,3 @@ class Admission:
                 turn.set_result(None)
                 self._left -= 1
         self._metrics.arrivals.set(len(self._waiting))
-        if self._waiting or self._left < self._most:
-            self._step_later()

@@ -132,6 +132,7 @@ class Entrance:
         await self._turn()
         transport = request.transport
         if transport is None:
+            self._admission.give_back()
             # aiohttp finds out with another answer, and keeps quiet.
             raise _later("You have gone.", 1)
         self._open(transport, asked, _released(request.protocol))

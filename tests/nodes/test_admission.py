@@ -101,3 +101,33 @@ async def test_who_gives_up_takes_nobodys_turn() -> None:
     await asyncio.gather(*coming, return_exceptions=True)
     assert [number for number, _ in door.entered[20:]] == list(range(50, 60))
     assert door.entered[-1][1] < 0.15
+
+
+@virtual
+async def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
+    door = Door()
+    here = {*range(20), *range(400, 420)}
+
+    async def come(number: int) -> None:
+        await door.come(number)
+        if number not in here:
+            door.admission.give_back()
+
+    await asyncio.gather(*(come(number) for number in range(420)))
+    entered = [one for one in door.entered if one[0] in here]
+    assert [number for number, _ in entered] == sorted(here)
+    assert all(abs(at - max(0, count - 19) / 100) < 0.03 for count, (_, at) in enumerate(entered))
+
+
+@virtual
+async def test_turns_given_back_are_no_more_than_there_were() -> None:
+    door = Door()
+    for _ in range(50):
+        await door.admission.turn()
+        door.admission.give_back()
+    before = door.loop.time()
+    for number in range(20):
+        await door.come(number)
+    assert door.loop.time() == before
+    await door.come(20)
+    assert door.loop.time() > before

@@ -71,6 +71,24 @@ async def test_who_waits_for_a_turn_comes_in_as_others_do() -> None:
             await talks(client)
 
 
+async def test_those_who_have_gone_take_nobodys_turn() -> None:
+    async with MemoryCluster().node(limit_connects_per_s=1) as node:
+        await served(node.url)
+        crowd = [await RawClient.connect(node.url) for _ in range(4)]
+        for client in crowd:
+            client.send(handshake())
+        waiting = node.node.metrics.arrivals._value
+        await until(lambda: waiting.get() == 4, "they wait")
+        late = await RawClient.connect(node.url)
+        late.send(handshake())
+        await until(lambda: waiting.get() == 5, "so does another")
+        for client in crowd:
+            client.abort()
+        # The first turn of a second is the one of the last who is still there.
+        assert b" 101 " in await late.head(within_s=2.5)
+        await late.close()
+
+
 @pytest.mark.parametrize(
     ("wrong", "status"),
     [
