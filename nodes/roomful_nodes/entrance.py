@@ -154,7 +154,7 @@ class Entrance:
         origin, host = headers.get("Origin"), headers.get("Host", "")
         if not origin_allowed(origin, host, self._settings.allowed_origins):
             raise web.HTTPForbidden(text="Pages of this origin may not connect here.")
-        codec = offered_codec(headers.get("Sec-WebSocket-Protocol"))
+        codec = offered_codec(headers)
         if codec is None:
             raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
         try:

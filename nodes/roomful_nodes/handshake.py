@@ -1,10 +1,12 @@
 """What a client's HTTP request for a WebSocket says, before anybody is let in; and the answer."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from hashlib import sha1
 from typing import Final
 from urllib.parse import urlsplit
+
+from multidict import MultiMapping
 
 from roomful_protocol.codecs import Codec, choose
 from roomful_protocol.errors import Refused
@@ -20,12 +22,12 @@ _SWITCHING: Final = (
 _PROTOCOL: Final = "Sec-WebSocket-Protocol"
 
 
-def answer_to(headers: Mapping[str, str], codec: Codec) -> bytes:
+def answer_to(headers: MultiMapping[str], codec: Codec) -> bytes:
     """The answer that opens a WebSocket in which `codec` is spoken. Raises ValueError, saying why
     the request is not one for a WebSocket."""
     if headers.get("Upgrade", "").strip().lower() != "websocket":
         raise ValueError("This address is for WebSockets.")
-    if "upgrade" not in headers.get("Connection", "").lower():
+    if "upgrade" not in _listed(headers, "Connection").lower():
         raise ValueError("No upgrade of the connection is asked for.")
     if (version := headers.get("Sec-WebSocket-Version", "")) not in _VERSIONS:
         raise ValueError(f"WebSockets of version {version} are not spoken here.")
@@ -34,7 +36,7 @@ def answer_to(headers: Mapping[str, str], codec: Codec) -> bytes:
         raise ValueError("The key of a WebSocket has 16 bytes.")
     hashed = sha1(key.encode() + _SALT, usedforsecurity=False).digest()
     answer = _SWITCHING % b64encode(hashed)
-    if headers.get(_PROTOCOL, "").strip(" ,"):
+    if _listed(headers, _PROTOCOL).strip(" ,"):
         answer += b"%b: %b\r\n" % (_PROTOCOL.encode(), codec.subprotocol.encode())
     return answer + b"\r\n"
 
@@ -47,14 +49,16 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
     if origin is None or "*" in allowed or origin in allowed:
         return True
     try:
-        return urlsplit(origin).netloc.lower() == host.lower()
+        named = urlsplit(origin).netloc.lower()
     except ValueError:
         return False
+    # That of a file, or of a page without an origin (`null`), names no host.
+    return bool(named) and named == host.lower()
 
 
-def offered_codec(header: str | None) -> Codec | None:
+def offered_codec(headers: MultiMapping[str]) -> Codec | None:
     """The codec for what `Sec-WebSocket-Protocol` offers; None if that is nothing we know."""
-    names = [name.strip() for name in header.split(",")] if header else []
+    names = [name.strip() for name in _listed(headers, _PROTOCOL).split(",")]
     return choose([name for name in names if name])
 
 
@@ -69,3 +73,8 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> tuple[Query, Refused | None]
     except Refused as refusal:
         tokens = [value for name, value in pairs if name == "token" and value]
         return Query(token=tokens[0] if tokens else None), refusal
+
+
+def _listed(headers: MultiMapping[str], name: str) -> str:
+    """A field that is a list, which may be spread over several lines."""
+    return ",".join(headers.getall(name, ()))
