@@ -21,6 +21,9 @@ from roomful_nodes.watchdog import Watchdog
 from roomful_rooms.kinds import Kinds
 
 BACKLOG: Final = 4096
+HANDLERS_S: Final = 2.0
+"""Requests under way when the node stops may take so long: aiohttp waits for up to twice that, and
+sockets for CLOSE_S more, which together is less than a step of going down may take."""
 
 log = structlog.get_logger()
 
@@ -40,8 +43,9 @@ async def serving(settings: NodeSettings, kinds: Kinds, seams: Seams) -> AsyncIt
     entrance.add_routes(pages.router)
     add_routes(pages.router, node.operator, settings, metrics)
     runner = web.AppRunner(
-        pages, access_log=None, handle_signals=False, keepalive_timeout=REQUEST_S
-    )
+        pages, access_log=None, handle_signals=False, keepalive_timeout=REQUEST_S,
+        shutdown_timeout=HANDLERS_S,
+    )  # fmt: skip
     doorstep = Doorstep(entrance.take, partial(_behind, runner), node.metrics, REQUEST_S)
     try:
         await node.start()
