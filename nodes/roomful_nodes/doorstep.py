@@ -67,17 +67,18 @@ class Doorstep:
 class Visitor(asyncio.Protocol):
     """One connection, until it is known what it wants."""
 
-    __slots__ = ("_doorstep", "_server", "_silence", "transport")
+    __slots__ = ("_doorstep", "_said", "_server", "_silence", "transport")
 
     def __init__(self, doorstep: Doorstep) -> None:
         self._doorstep = doorstep
         self._server: asyncio.Protocol | None = None
         self._silence: asyncio.TimerHandle | None = None
+        self._said = b""
 
     @property
     def silent(self) -> bool:
         """Whether it has said nothing yet."""
-        return self._server is None
+        return self._server is None and not self._said
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by name.
@@ -85,14 +86,29 @@ class Visitor(asyncio.Protocol):
         self._silence = self._doorstep.come(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._server is None:
+        if self._server is not None:
+            self._server.data_received(data)
+            return
+        if not self._said:
             self._hush()
-            if self._doorstep.take(self.transport, data):
-                self._doorstep.go(self)
-                return
-            self._server = self._doorstep.server()
-            self._server.connection_made(self.transport)
-        self._server.data_received(data)
+            # It may have gone while this node was asleep, and come back to another one: its session
+            # must not be taken from there. Its end is heard of in the turn after this, so it is
+            # looked at in the one after that.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._decide)
+        self._said += data
+
+    def _decide(self) -> None:
+        """Whose is it, now that it has said something and is still there?"""
+        if self.transport.is_closing():
+            return
+        said, self._said = self._said, b""
+        if self._doorstep.take(self.transport, said):
+            self._doorstep.go(self)
+            return
+        self._server = self._doorstep.server()
+        self._server.connection_made(self.transport)
+        self._server.data_received(said)
 
     def enter(self) -> None:
         """It stands here no more: what happens to it from now on is the server's alone."""

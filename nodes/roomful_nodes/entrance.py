@@ -131,7 +131,7 @@ class Entrance:
             enter(request.transport)
         await self._turn()
         transport = request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             self._admission.give_back()
             # aiohttp finds out with another answer, and keeps quiet.
             raise _later("You have gone.", 1)

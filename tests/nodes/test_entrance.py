@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -41,6 +42,22 @@ async def test_a_request_may_come_in_pieces(node: MemoryNode, cut: int) -> None:
     client.send(handshake()[cut:])
     await talks(client)
     await until(lambda: not len(node.gateway), "it is gone")
+
+
+async def test_who_has_gone_while_the_node_was_asleep_takes_no_session(node: MemoryNode) -> None:
+    ann = await RawClient.open(node.url, "?user=ann")
+    hello = (await ann.message())["data"]
+    parts = urlsplit(node.url)
+    # The loop does not run meanwhile: request and end are there when it looks.
+    with socket.create_connection((parts.hostname, parts.port)) as gone:
+        gone.sendall(handshake(f"?session={hello['session']}&secret={hello['secret']}&user=ann"))
+    await served(node.url)
+    ann.send(PING)
+    assert (await ann.message())["type"] == "pong"
+    session = node.gateway.sessions.get(hello["session"])
+    assert session is not None
+    assert session.connection == 1
+    await ann.close()
 
 
 async def test_a_request_may_come_behind_another(node: MemoryNode) -> None:
