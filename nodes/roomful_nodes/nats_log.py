@@ -43,7 +43,6 @@ class NatsLog:
         self._subjects = subjects
         self._followed = followed or connection
         self._place = lru_cache(maxsize=8192)(self._place_of)
-        self._subject = lru_cache(maxsize=8192)(lambda room: self._subjects.log(room).encode())
 
     def _place_of(self, room: RoomName) -> tuple[str, str]:
         """The stream and the subject of a room."""
@@ -61,7 +60,7 @@ class NatsLog:
 
     async def _write(self, room: RoomName, data: bytes, after: int) -> int:
         """One attempt; its position. Raises Rejected, and NoAnswer with the outcome unknown."""
-        subject = self._subject(room)
+        subject = self._place(room)[1].encode()
         header = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: %d\r\n\r\n" % after
         _, answer = await self._connection.request(subject, data, header, APPEND_S)
         position: int = nats_stored.parsed(answer)["seq"]

@@ -118,9 +118,7 @@ class RoomActor:
         """The author's object. What it changes in its `__init__` is written like a handler's."""
         held, turn = self.journal.held, Turn()
         room = self.kind(Context(self.name, held.state, held.presence, self._clock, turn))
-        _, live = take_over(self.journal, turn, self._clock.wall_ms())
-        if live.entries:
-            self._shout(live)
+        self._shout(take_over(self.journal, turn, self._clock.wall_ms())[1])
         return room
 
     async def close(self) -> None:
@@ -270,8 +268,7 @@ class RoomActor:
             self.journal.draft.answer(answered, welcome(self.journal, command.ask))
         else:
             self.journal.answer(answered, Accepted(seq, turn.reply, False, turn.delivered))
-        if live.entries:
-            self._shout(live)
+        self._shout(live)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: Exception
@@ -289,6 +286,8 @@ class RoomActor:
 
     def _shout(self, live: Live) -> None:
         """Ephemeral events: what becomes of them does not concern the room."""
+        if not live.entries:
+            return
         try:
             self._live(self.name, live)
         except Exception:

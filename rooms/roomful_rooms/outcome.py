@@ -59,10 +59,7 @@ def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
         seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
     else:
         seq = None
-    if changed or removed:
-        held.state.take(changed, removed)
-    else:
-        held.state.drop()
+    held.state.take(changed, removed)
     return seq, live
 
 

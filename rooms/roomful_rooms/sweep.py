@@ -34,14 +34,9 @@ class Sweep:
         self._missing: dict[Life, float] = {}
         self._sweeping: set[RoomName] = set()
 
-    @property
-    def missing(self) -> bool:
-        """Whether any node is."""
-        return bool(self._missing)
-
     def heard(self, sender: Sender, now: float) -> None:
         """The node of `sender` has asked something on its behalf, `now`."""
-        if (node := life(sender)) in self._missing:
+        if self._missing and (node := life(sender)) in self._missing:
             self._missing[node] = now
 
     def look(self, actors: Iterable[RoomActor], living: Collection[Life], now: float) -> None:
