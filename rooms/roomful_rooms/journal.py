@@ -1,4 +1,4 @@
-"""One activation's hold on a room's log: recover, fence, append block after block, checkpoint.
+"""One activation's hold on a room's log: recover, fence, append block after block.
 
 While one append is in flight, all that handlers produce gathers in the next draft; so a busy room
 writes many messages per round trip and an idle one writes at once. Nothing is answered and nothing
@@ -8,29 +8,19 @@ is read that the log has not acknowledged.
 import asyncio
 from collections.abc import Callable, Mapping
 
-import structlog
-
-from roomful_protocol.blocks import Block, Member, Page, Snapshot
-from roomful_protocol.codecs.stored import pack_block, pack_page, pack_snapshot
+from roomful_protocol.blocks import Block, Member, Snapshot
+from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.ids import NodeId, RoomName, SessionId
 from roomful_protocol.messages import Answer
+from roomful_rooms.checkpoints import Checkpoints
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
 from roomful_rooms.epochs import Epochs
-from roomful_rooms.log import Archive, Conflict, Log, Shortened, Unavailable
+from roomful_rooms.log import Archive, Conflict, Log, Shortened
 from roomful_rooms.presence import LISTED
 from roomful_rooms.recent import Recent
-from roomful_rooms.recovery import SNAPSHOT, Recovered, recover
+from roomful_rooms.recovery import Recovered, recover
 from roomful_rooms.tasks import Tasks
-
-CHECKPOINT_BLOCKS = 256
-CHECKPOINT_BYTES = 512_000
-OVERDUE = 8
-"""Writing pauses when a snapshot is so many times overdue: the log keeps only some 4096 blocks of a
-room, and what no page has is kept in memory."""
-
-log_ = structlog.get_logger()
-
 
 Wrote = Callable[[Block, float], None]
 """Told of each block that the log has acknowledged, and the seconds that it took."""
@@ -65,12 +55,11 @@ class Journal:
         self.recent = Recent("", 0, ())
         self.draft = Draft(room, 1)
         self._log, self._archive, self._clock = log, archive, clock
-        self._epochs, self._tasks, self._keep, self._wrote = epochs, tasks, keep, wrote
+        self._epochs, self._tasks, self._wrote = epochs, tasks, wrote
+        self._checkpoints = Checkpoints(room, archive=archive, tasks=tasks, keep=keep)
         self._position = 0
         self._number = 0
-        self._since_checkpoint = 0
         self._committing: asyncio.Task[None] | None = None
-        self._checkpoint: asyncio.Task[None] | None = None
         self._in_flight: Draft | None = None
         self._again: Callable[[], None] = _nothing
         self._ended: Callable[[BaseException], None] = _nothing
@@ -115,11 +104,11 @@ class Journal:
         except Conflict:
             return False
         self._epochs.begun(self.room)
-        self._since_checkpoint = held.blocks
+        self._checkpoints.begin(self.recent, held.blocks)
         if not held.whole:
             # Or the next to recover would find the same hole, or a snapshot of what is lost.
-            await self._write_checkpoint(self._snapshot(held.seq), self._position)
-            self._since_checkpoint = 0
+            await self._checkpoints.write(self._snapshot(held.seq), self._position)
+            self._checkpoints.blocks = 0
         return True
 
     def _block(self, draft: Draft) -> Block:
@@ -191,12 +180,14 @@ class Journal:
             self._ended(asyncio.CancelledError())
 
     async def _write(self, draft: Draft) -> None:
-        block, snapshot = self._block(draft), self._due_snapshot(draft)
+        checkpoints, block = self._checkpoints, self._block(draft)
+        # Of the room as it is now: later drafts must not be in it.
+        snapshot = self._snapshot(draft.last) if checkpoints.due(draft.bytes) else None
         await self._append(block, self._position)
         self.recent.add(block.entries)
-        self._since_checkpoint += 1
+        checkpoints.blocks += 1
         if snapshot is not None:
-            await self._start_checkpoint(snapshot)
+            await checkpoints.start(snapshot, self._position)
 
     def _turn_over(self) -> Draft:
         draft = self._in_flight = self.draft
@@ -222,27 +213,14 @@ class Journal:
         self._broken = True
         # They lead to the actor, which leads here: no cycle may be left of a room that is closed.
         self._again, self._ended = _nothing, _nothing
-        for task in (self._committing, self._checkpoint):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
+        self._checkpoints.abandon()
+        if self._committing is not None and self._committing is not asyncio.current_task():
+            self._committing.cancel()
         drafts = [draft for draft in (self._in_flight, self.draft) if draft is not None]
         waiting = [answered for draft in drafts for answered, _ in draft.answers]
         for draft in drafts:
             draft.answers.clear()
         return waiting
-
-    # -- checkpoints -------------------------------------------------------------------------------
-
-    def _due_snapshot(self, draft: Draft) -> Snapshot | None:
-        """The room as of the end of `draft`, if it is time: later drafts must not be in it."""
-        blocks = self._since_checkpoint / CHECKPOINT_BLOCKS
-        behind = max(blocks, (self.recent.unpaged_bytes + draft.bytes) / CHECKPOINT_BYTES)
-        due = behind >= (OVERDUE if self._busy_checkpointing else 1)
-        return self._snapshot(draft.last) if due else None
-
-    @property
-    def _busy_checkpointing(self) -> bool:
-        return self._checkpoint is not None and not self._checkpoint.done()
 
     def _snapshot(self, seq: int) -> Snapshot:
         held, members = self.held, self._members()
@@ -257,41 +235,14 @@ class Journal:
             done=tuple(held.ledger.kept(member.session for member in members)),
         )
 
-    async def _start_checkpoint(self, snapshot: Snapshot) -> None:
-        if self._busy_checkpointing and self._checkpoint is not None:
-            await asyncio.wait([self._checkpoint])
-        self._since_checkpoint = 0
-        writing = self._write_checkpoint(snapshot, self._position)
-        self._checkpoint = self._tasks.start(writing, f"checkpoint {self.room}")
-
-    async def _write_checkpoint(self, snapshot: Snapshot, position: int) -> None:
-        """Pages first, then the snapshot that names them: a reader never misses an entry."""
-        if unpaged := self.recent.unpaged(snapshot.seq):
-            page = Page(unpaged[0].seq, unpaged[-1].seq)
-            await self._archive.save(self.room, page.key, pack_page(unpaged))
-            self.recent.page_written(page)
-        expired = self.recent.expired(self._keep)
-        whole = Snapshot(
-            position, snapshot.epoch, snapshot.seq, snapshot.ts, tuple(self.recent.pages),
-            snapshot.members, snapshot.state, snapshot.done,
-        )  # fmt: skip
-        await self._archive.save(self.room, SNAPSHOT, pack_snapshot(whole))
-        for page in expired:
-            try:
-                await self._archive.discard(self.room, page.key)
-            except Unavailable:
-                log_.warning("room.page_not_discarded", room=self.room, first=page.first)
-        log_.debug("room.checkpoint", room=self.room, seq=whole.seq, pages=len(whole.pages))
-
     async def close(self) -> None:
         """Write out the draft and a last snapshot, so that the next owner starts at once."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
         # What was not committed is in memory still: it must not get into a snapshot.
-        if self._since_checkpoint and not self._broken:
-            await self._start_checkpoint(self._snapshot(self.recent.head))
-        if self._busy_checkpointing and self._checkpoint is not None:
-            await asyncio.wait([self._checkpoint])
+        if self._checkpoints.blocks and not self._broken:
+            await self._checkpoints.start(self._snapshot(self.recent.head), self._position)
+        await self._checkpoints.settled()
 
 
 def _nothing(*_: object) -> None:

@@ -8,7 +8,7 @@ from tests.support.virtual_time import turns, until, virtual
 
 from roomful_protocol.codecs.stored import unpack_snapshot
 from roomful_protocol.messages import MOVED, Accepted
-from roomful_rooms import journal as module
+from roomful_rooms import checkpoints as module
 from roomful_rooms.journal import Journal
 from roomful_rooms.recovery import recover
 from roomful_rooms.room import ChatRoom, Message, on

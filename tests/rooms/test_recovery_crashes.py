@@ -13,7 +13,7 @@ from roomful_protocol.blocks import Member
 from roomful_protocol.codecs.stored import unpack_page, unpack_snapshot
 from roomful_protocol.ids import partition_of
 from roomful_protocol.messages import Accepted, Denied, Entries, Listing, Moved, Read
-from roomful_rooms import journal as journal_module
+from roomful_rooms import checkpoints as checkpoints_module
 from roomful_rooms import recent as recent_module
 from roomful_rooms.memory_log import MemoryArchive, MemoryLog
 from roomful_rooms.recovery import Recovered, recover
@@ -202,7 +202,7 @@ async def test_whatever_happens_the_room_is_what_its_log_says(
     all_steps: list[Any], checkpoint_blocks: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_module, "CHECKPOINT_BLOCKS", checkpoint_blocks)
+        patch.setattr(checkpoints_module, "CHECKPOINT_BLOCKS", checkpoint_blocks)
         patch.setattr(recent_module, "KEPT", 4)
         async with world() as w:
             history = History(w)

@@ -13,7 +13,7 @@ from tests.simulation.world import World
 
 from roomful.check.evidence import Violation
 from roomful_nodes import catchup, feed, ring
-from roomful_rooms import journal, recent
+from roomful_rooms import checkpoints, recent
 
 TALK_S: Final = 10.0
 PATIENCE_S: Final = 40.0
@@ -23,7 +23,7 @@ _EXPECTED: Final = "room.handler_failed"
 
 
 _SMALL: Final = (
-    (journal, "CHECKPOINT_BLOCKS", 10), (recent, "KEPT", 12), (ring, "KEPT", 12),
+    (checkpoints, "CHECKPOINT_BLOCKS", 10), (recent, "KEPT", 12), (ring, "KEPT", 12),
     (feed, "CHUNK", 5), (catchup, "CHUNK", 5),
 )  # fmt: skip
 """Bounds so low that a short history goes past them: pages, snapshots and chunks are made."""

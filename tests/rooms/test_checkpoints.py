@@ -10,15 +10,12 @@ from tests.support.virtual_time import turns, until, virtual
 from roomful_protocol.blocks import Member
 from roomful_protocol.codecs.stored import unpack_page, unpack_snapshot
 from roomful_protocol.messages import Accepted
-from roomful_rooms import journal as module
+from roomful_rooms import checkpoints as module
 from roomful_rooms import recent
 from roomful_rooms.journal import Journal
 from roomful_rooms.log import Unavailable
 from roomful_rooms.recovery import recover
 from roomful_rooms.room import ChatRoom, Room
-
-SNAP = (ROOM, "snap")
-
 
 SNAP = (ROOM, "snap")
 

@@ -1,0 +1,82 @@
+"""When a room's pages and snapshots are due, and their writing while the room goes on."""
+
+import asyncio
+
+import structlog
+from msgspec.structs import replace
+
+from roomful_protocol.blocks import Page, Snapshot
+from roomful_protocol.codecs.stored import pack_page, pack_snapshot
+from roomful_protocol.ids import RoomName
+from roomful_rooms.log import Archive, Unavailable
+from roomful_rooms.recent import Recent
+from roomful_rooms.recovery import SNAPSHOT
+from roomful_rooms.tasks import Tasks
+
+CHECKPOINT_BLOCKS = 256
+CHECKPOINT_BYTES = 512_000
+OVERDUE = 8
+"""Writing pauses when a snapshot is so many times overdue: the log keeps only some 4096 blocks of a
+room, and what no page has is kept in memory."""
+
+log = structlog.get_logger()
+
+
+class Checkpoints:
+    """The pages and snapshots of one activation of `room`; pages without the newest `keep` events
+    are forgotten. One is written at a time."""
+
+    def __init__(self, room: RoomName, *, archive: Archive, tasks: Tasks, keep: int) -> None:
+        self._room, self._archive, self._tasks, self._keep = room, archive, tasks, keep
+        self._recent = Recent("", 0, ())
+        self._writing: asyncio.Task[None] | None = None
+        self.blocks = 0
+        """Blocks of the log that the newest snapshot does not know of."""
+
+    def begin(self, recent: Recent, blocks: int) -> None:
+        """Take `recent` for the room's entries, `blocks` of the log past its last snapshot."""
+        self._recent, self.blocks = recent, blocks
+
+    def due(self, coming: int) -> bool:
+        """Whether it is time, when a block of `coming` bytes is about to be written."""
+        blocks = self.blocks / CHECKPOINT_BLOCKS
+        behind = max(blocks, (self._recent.unpaged_bytes + coming) / CHECKPOINT_BYTES)
+        return behind >= (OVERDUE if self.busy else 1)
+
+    @property
+    def busy(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    async def start(self, snapshot: Snapshot, position: int) -> None:
+        """Begin to write `snapshot`, the room as of record `position`, once the one before is."""
+        await self.settled()
+        self.blocks = 0
+        writing = self.write(snapshot, position)
+        self._writing = self._tasks.start(writing, f"checkpoint {self._room}")
+
+    async def settled(self) -> None:
+        """Wait for what is being written."""
+        if self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing])
+
+    def abandon(self) -> None:
+        """Write no further."""
+        if self._writing is not None:
+            self._writing.cancel()
+
+    async def write(self, snapshot: Snapshot, position: int) -> None:
+        """Pages first, then the snapshot that names them: a reader never misses an entry."""
+        recent = self._recent
+        if unpaged := recent.unpaged(snapshot.seq):
+            page = Page(unpaged[0].seq, unpaged[-1].seq)
+            await self._archive.save(self._room, page.key, pack_page(unpaged))
+            recent.page_written(page)
+        expired = recent.expired(self._keep)
+        whole = replace(snapshot, position=position, pages=tuple(recent.pages))
+        await self._archive.save(self._room, SNAPSHOT, pack_snapshot(whole))
+        for page in expired:
+            try:
+                await self._archive.discard(self._room, page.key)
+            except Unavailable:
+                log.warning("room.page_not_discarded", room=self._room, first=page.first)
+        log.debug("room.checkpoint", room=self._room, seq=whole.seq, pages=len(whole.pages))
