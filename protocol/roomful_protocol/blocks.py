@@ -139,7 +139,11 @@ class Page(Struct, frozen=True, gc=False):
 
 
 class Snapshot(Struct, frozen=True):
-    """All of a room at one record of its log; recovery is this and the records after `position`."""
+    """All of a room at one record of its log; recovery is this and the records after `position`.
+
+    `known`: decisions that nobody asks for by number any more. Once stored they are the first of
+    `done`, without their numbers.
+    """
 
     position: int
     epoch: str
@@ -149,3 +153,4 @@ class Snapshot(Struct, frozen=True):
     members: tuple[Member, ...]
     state: Mapping[str, object]
     done: tuple[Done, ...]
+    known: tuple[Done, ...] = ()

@@ -1,13 +1,15 @@
 """When a room's pages and snapshots are due, and their writing while the room goes on."""
 
 import asyncio
+from collections.abc import Iterable
 
 import structlog
 from msgspec.structs import replace
 
 from roomful_protocol.blocks import Page, Snapshot
-from roomful_protocol.codecs.stored import pack_page, pack_snapshot
+from roomful_protocol.codecs.stored import page_pieces, snapshot_pieces
 from roomful_protocol.ids import RoomName
+from roomful_rooms.clock import Clock
 from roomful_rooms.log import Archive, Unavailable
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import SNAPSHOT
@@ -19,6 +21,9 @@ OVERDUE = 8
 """Writing pauses when a snapshot is so many times overdue: the log keeps only some 4096 blocks of a
 room, and what no page has is kept in memory."""
 
+SLICE_S = 0.0005
+"""So long packing goes on before all else on the loop has its turn."""
+
 log = structlog.get_logger()
 
 
@@ -26,8 +31,11 @@ class Checkpoints:
     """The pages and snapshots of one activation of `room`; pages without the newest `keep` events
     are forgotten. One is written at a time."""
 
-    def __init__(self, room: RoomName, *, archive: Archive, tasks: Tasks, keep: int) -> None:
-        self._room, self._archive, self._tasks, self._keep = room, archive, tasks, keep
+    def __init__(
+        self, room: RoomName, archive: Archive, clock: Clock, tasks: Tasks, keep: int
+    ) -> None:
+        self._room, self._archive, self._clock = room, archive, clock
+        self._tasks, self._keep = tasks, keep
         self._recent = Recent("", 0, ())
         self._writing: asyncio.Task[None] | None = None
         self.blocks = 0
@@ -69,14 +77,24 @@ class Checkpoints:
         recent = self._recent
         if unpaged := recent.unpaged(snapshot.seq):
             page = Page(unpaged[0].seq, unpaged[-1].seq)
-            await self._archive.save(self._room, page.key, pack_page(unpaged))
+            await self._save(page.key, page_pieces(unpaged))
             recent.page_written(page)
         expired = recent.expired(self._keep)
         whole = replace(snapshot, position=position, pages=tuple(recent.pages))
-        await self._archive.save(self._room, SNAPSHOT, pack_snapshot(whole))
+        await self._save(SNAPSHOT, snapshot_pieces(whole))
         for page in expired:
             try:
                 await self._archive.discard(self._room, page.key)
             except Unavailable:
                 log.warning("room.page_not_discarded", room=self._room, first=page.first)
         log.debug("room.checkpoint", room=self._room, seq=whole.seq, pages=len(whole.pages))
+
+    async def _save(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Pack and store, without keeping the loop from the room's members for long."""
+        made, since = list[bytes](), self._clock.monotonic()
+        for piece in pieces:
+            made.append(piece)
+            if self._clock.monotonic() - since > SLICE_S:
+                await asyncio.sleep(0)
+                since = self._clock.monotonic()
+        await self._archive.save(self._room, key, b"".join(made))

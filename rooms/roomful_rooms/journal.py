@@ -56,7 +56,7 @@ class Journal:
         self.draft = Draft(room, 1)
         self._log, self._archive, self._clock = log, archive, clock
         self._epochs, self._tasks, self._wrote = epochs, tasks, wrote
-        self._checkpoints = Checkpoints(room, archive=archive, tasks=tasks, keep=keep)
+        self._checkpoints = Checkpoints(room, archive, clock, tasks, keep)
         self._position = 0
         self._number = 0
         self._committing: asyncio.Task[None] | None = None
@@ -224,6 +224,7 @@ class Journal:
 
     def _snapshot(self, seq: int) -> Snapshot:
         held, members = self.held, self._members()
+        kept = held.ledger.kept({member.session for member in members})
         return Snapshot(
             position=0,
             epoch=self.epoch,
@@ -232,7 +233,8 @@ class Journal:
             pages=(),
             members=members,
             state=dict(held.state.values_now()),
-            done=tuple(held.ledger.kept(member.session for member in members)),
+            done=kept.numbered,
+            known=kept.known,
         )
 
     async def close(self) -> None:

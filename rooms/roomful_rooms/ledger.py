@@ -7,8 +7,8 @@ more (a UUID, say), for all sessions of the user, so that it survives the loss o
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Container, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -80,6 +80,14 @@ class Link(Struct):
 
 def _number(done: Done) -> int:
     return done.n
+
+
+class Kept(NamedTuple):
+    """The decisions of a ledger, to be recorded in this order: the `known` ones only by their ids,
+    since nobody asks for their numbers any more."""
+
+    known: tuple[Done, ...]
+    numbered: tuple[Done, ...]
 
 
 def newer(attach: str, than: str) -> bool:
@@ -225,36 +233,27 @@ class Ledger:
 
     def __iter__(self) -> Iterator[Done]:
         """Every remembered decision once, in an order in which they can be recorded."""
-        return self.kept(())
+        kept = self.kept(())
+        yield from [replace(done, n=0) for done in kept.known]
+        yield from kept.numbered
 
-    def kept(self, sessions: Iterable[SessionId]) -> Iterator[Done]:
-        """What a snapshot needs, to be recorded in this order: every decision, and where the
-        numbers of `sessions` stand, if the decisions no longer tell."""
-        members = frozenset(sessions)
-        yield from self._ghosts(members)
-        for done in self._ids.values():
-            yield done if self._asked_for(done) else replace(done, n=0)
+    def kept(self, sessions: Container[SessionId]) -> Kept:
+        """What a snapshot needs, with where the numbers of `sessions` stand."""
+        numbered: list[Done] = []
         for session, link in self._links.items():
-            if session in members and link.last and link.find(link.last) is None:
-                yield Done(session, link.attach, link.last, "", None, None)
-            for done in link.decided:
-                if not self._known_by_id(done):
-                    yield done
+            decided, stays = link.decided, session in sessions
+            if link.superseded and (stays or decided):
+                numbered += _ghosts(session, link)
+            if stays and link.last and not (decided and decided[-1].n == link.last):
+                numbered.append(Done(session, link.attach, link.last, "", None, None))
+            numbered += decided
+        there = set(map(id, numbered))
+        known = [done for done in self._ids.values() if id(done) not in there]
+        return Kept(tuple(known), tuple(numbered))
 
-    def _ghosts(self, members: frozenset[SessionId]) -> Iterator[Done]:
-        """What tells of attachments that were superseded, and whose connection does not tell it.
-        Before all else: the last attachment that is recorded is the session's."""
-        for session, link in self._links.items():
-            if session in members or link.decided:
-                for ghost in link.superseded:
-                    if not newer(link.attach, ghost):
-                        yield Done(session, ghost, 1, "", None, None)
 
-    def _asked_for(self, done: Done) -> bool:
-        """Whether a gateway may still ask for the number of `done`."""
-        link = self.link(done.session, done.attach)
-        return link is not None and bool(link.decided) and link.decided[0].n <= done.n
-
-    def _known_by_id(self, done: Done) -> bool:
-        key = None if done.id is None else _id_key(done.session, done.user, done.id)
-        return key is not None and self._ids.get(key) is done
+def _ghosts(session: SessionId, link: Link) -> list[Done]:
+    """What tells of attachments that were superseded, and whose connection does not tell it. Before
+    all else: the last attachment that is recorded is the session's."""
+    ghosts = [ghost for ghost in link.superseded if not newer(link.attach, ghost)]
+    return [Done(session, ghost, 1, "", None, None) for ghost in ghosts]

@@ -9,7 +9,7 @@ from tests.support.sockets import entry
 
 from roomful_nodes.history import VISIBLE_BYTES
 from roomful_protocol.blocks import EVERYONE, Audience, Page
-from roomful_protocol.codecs.stored import pack_page
+from roomful_protocol.codecs.stored import page_pieces
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.messages import Denied, Read, Sender
 from roomful_rooms.log import Unavailable
@@ -121,6 +121,6 @@ async def test_pages_of_two_owners_that_begin_with_the_same_entry_are_two(here: 
     assert await visible(here, after=0) == ([1, 2], False)
     here.room.say("c", "d")
     page, entries = Page(1, 4), [entry(seq) for seq in range(1, 5)]
-    await here.room.archive.save("lobby", page.key, pack_page(entries))
+    await here.room.archive.save("lobby", page.key, b"".join(page_pieces(entries)))
     here.room.recent = Recent("e1", 4, (page,))
     assert await visible(here, after=0) == ([1, 2, 3, 4], False)

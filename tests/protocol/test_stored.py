@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from roomful_protocol.blocks import (
     Audience,
@@ -20,8 +21,8 @@ from roomful_protocol.blocks import (
 )
 from roomful_protocol.codecs.stored import (
     pack_block,
-    pack_page,
-    pack_snapshot,
+    page_pieces,
+    snapshot_pieces,
     unpack_block,
     unpack_heard,
     unpack_page,
@@ -96,9 +97,27 @@ def test_hub_does_not_unpack_the_rest() -> None:
 
 
 def test_snapshot_and_page_survive() -> None:
-    assert unpack_snapshot(pack_snapshot(SNAPSHOT)) == SNAPSHOT
-    assert unpack_page(pack_page(ENTRIES)) == ENTRIES
-    assert unpack_page(pack_page(())) == ()
+    assert unpack_snapshot(b"".join(snapshot_pieces(SNAPSHOT))) == SNAPSHOT
+    assert unpack_page(b"".join(page_pieces(ENTRIES))) == ENTRIES
+    assert unpack_page(b"".join(page_pieces(()))) == ()
+
+
+def test_what_is_only_known_comes_first_and_without_its_number() -> None:
+    one, *rest = unpack_snapshot(b"".join(snapshot_pieces(replace(SNAPSHOT, known=DONE[:1])))).done
+    assert (one.n, one.session, one.user, one.id, one.seq) == (0, "a-1", "ann", "6f1c", 8)
+    assert tuple(rest) == DONE
+
+
+@pytest.mark.parametrize("count", [15, 16, 64, 65, 200, 70_000])
+def test_pieces_are_many_and_small_where_there_is_much(count: int) -> None:
+    entries = tuple([Entry(seq, b"{}") for seq in range(count)])
+    members = tuple([replace(ANN, session=str(number)) for number in range(count)])
+    page = list(page_pieces(entries))
+    assert unpack_page(b"".join(page)) == entries
+    snapshot = replace(SNAPSHOT, members=members, state={str(n): n for n in range(count)})
+    pieces = list(snapshot_pieces(snapshot))
+    assert unpack_snapshot(b"".join(pieces)) == snapshot
+    assert max(map(len, [*page, *pieces])) < 2000
 
 
 @pytest.mark.parametrize("decode", [unpack_block, unpack_heard, unpack_snapshot, unpack_page])

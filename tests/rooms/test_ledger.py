@@ -1,6 +1,7 @@
 """What is decided once stays decided: numbers, ids, ghosts, repeats, bounds, and rebuilding."""
 
 import pytest
+from tests.support.ledgers import restored
 
 from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
@@ -103,7 +104,7 @@ def test_a_number_that_nobody_asks_for_does_not_come_back_with_its_id() -> None:
     for n in (1, 2, 3):
         ledger.record(done(ann, n, seq=n, id=f"id-{n}"))
     assert verdict(ledger, command(ann, say(), 4, base=3)) is None
-    rebuilt = Ledger(list(ledger.kept(["s1"])))
+    rebuilt = restored(ledger, ["s1"])
     assert [(one.n, one.id) for one in rebuilt] == [(0, "id-1"), (0, "id-2"), (3, "id-3")]
     assert verdict(rebuilt, command(ann, say("id-1"), 4, base=3)) == Accepted(1, duplicate=True)
 
@@ -181,7 +182,7 @@ def test_a_ghost_is_one_after_a_snapshot_too(attach: str) -> None:
     ledger.record(done(old, 1))
     ledger.record(done(new, 1))
     assert ledger.verdict(command(new, say(), 2), member(new)) is None
-    rebuilt = Ledger(list(ledger.kept(["s1"])))
+    rebuilt = restored(ledger, ["s1"])
     late = command(old, ENTER, 1)
     assert isinstance(rebuilt.verdict(late, member(new)), Denied)
     assert rebuilt.verdict(late, member(new)) == ledger.verdict(late, member(new))
@@ -247,7 +248,7 @@ def test_numbers_outlive_the_decisions_across_a_snapshot(monkeypatch: pytest.Mon
         ledger.record(done(quiet, n))
     for n in range(1, 51):
         ledger.record(done(loud, n))
-    rebuilt = Ledger(list(ledger.kept(["s1", "s2"])))
+    rebuilt = restored(ledger, ["s1", "s2"])
     for n in range(1, 8):
         asked = command(quiet, say(), n, base=n)
         assert verdict(rebuilt, asked) == verdict(ledger, asked)

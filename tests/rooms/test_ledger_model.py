@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from tests.support.ledgers import stored
 
 from roomful_protocol.blocks import Done, Member
 from roomful_protocol.frames import NEW
@@ -96,7 +97,7 @@ class Decided(RuleBasedStateMachine):
         self.refused: set[tuple[str, int]] = set()
         self.by_attach: dict[str, Lane] = {}
         # What a crash leaves: a snapshot, the blocks after it; and refusals that await a block.
-        self.snapshot: list[Done] = []
+        self.snapshot: tuple[Done, ...] = ()
         self.blocks: list[Done] = []
         self.riding: list[Done] = []
 
@@ -196,7 +197,7 @@ class Decided(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
-        self.snapshot = list(self.ledger.kept(self.members))
+        self.snapshot = stored(self.ledger, self.members)
         self.blocks = []
         self.riding = []
 

@@ -8,7 +8,7 @@ from tests.support.hosting import ROOM, Person, world
 from tests.support.virtual_time import virtual
 
 from roomful_protocol.blocks import Block, Done, Entered, Entry, Exited, Member, Page, Snapshot
-from roomful_protocol.codecs.stored import pack_block, pack_snapshot
+from roomful_protocol.codecs.stored import pack_block, snapshot_pieces
 from roomful_protocol.messages import Accepted, Moved
 from roomful_rooms.log import Record
 from roomful_rooms.memory_log import LogStore, MemoryArchive, MemoryLog
@@ -40,7 +40,7 @@ def snapshot(position: int, seq: int, **rest: Any) -> Snapshot:
 
 
 def saved(store: LogStore, one: Snapshot) -> None:
-    store.blobs[ROOM, "snap"] = pack_snapshot(one)
+    store.blobs[ROOM, "snap"] = b"".join(snapshot_pieces(one))
 
 
 async def recovered(store: LogStore) -> Recovered:

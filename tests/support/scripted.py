@@ -9,7 +9,7 @@ from tests.support.sockets import entry
 
 from roomful_nodes.lane import Answered, Lane
 from roomful_protocol.blocks import EVERYONE, Audience, Block, Member, Page
-from roomful_protocol.codecs.stored import pack_block, pack_page
+from roomful_protocol.codecs.stored import pack_block, page_pieces
 from roomful_protocol.messages import (
     Accepted,
     Answer,
@@ -94,7 +94,7 @@ class ScriptedRoom:
         unpaged = self.recent.unpaged(self.head)
         if unpaged:
             page = Page(unpaged[0].seq, unpaged[-1].seq)
-            await self.archive.save(self.name, page.key, pack_page(unpaged))
+            await self.archive.save(self.name, page.key, b"".join(page_pieces(unpaged)))
             self.recent.page_written(page)
             pages, epoch, head = self.recent.pages, self.recent.epoch, self.head
             self.recent = Recent(epoch, head, pages)
