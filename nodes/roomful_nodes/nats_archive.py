@@ -2,16 +2,17 @@
 
 Parts belong to one version of a blob and never change; the head names the version and is written
 last, by compare-and-set, so that a late repetition of an old save cannot replace a newer one. A
-writer reads the head before it writes parts. So when a head has been written at position H, every
-part before H that is not its own belongs to a version that is gone, or to a writer whose own
-compare-and-set will fail: all of them can be purged.
+writer knows of a head before it writes parts: it has just read it, or read or written it earlier.
+So when a head has been written at position H, every part before H that is not its own belongs to a
+version that is gone, or to a writer whose own compare-and-set will fail: all of them can be purged.
 """
 
 from asyncio import sleep
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Final
+from typing import Final, NamedTuple
 
 from structlog import get_logger
 
@@ -26,6 +27,9 @@ from roomful_protocol.subjects import Subjects, stream_of
 
 PART_BYTES: Final = 512 * 1024
 SAVE_S: Final = 5.0
+HEADS: Final = 4096
+"""So many heads are remembered, of all rooms: who replaces a blob need not read it first, all of
+it."""
 
 _PARTS: Final = "Roomful-Parts"
 _NOT_THERE: Final = (nats_stored.NO_MESSAGE, 10043)
@@ -47,12 +51,20 @@ class _Place:
         return f"{self.head}.*.*"
 
 
+class _Head(NamedTuple):
+    """Where the head of a blob is, 0 if there is none, and whether it names parts."""
+
+    position: int
+    in_parts: bool
+
+
 class NatsArchive:
     """One node's `Archive`."""
 
     def __init__(self, connection: NatsConnection, subjects: Subjects) -> None:
         self._connection = connection
         self._subjects = subjects
+        self._heads: OrderedDict[str, _Head] = OrderedDict()
 
     def _place(self, room: RoomName, key: str) -> _Place:
         stream = archive_stream(self._subjects, stream_of(partition_of(room)))
@@ -64,7 +76,9 @@ class NatsArchive:
         place = self._place(room, key)
         for pause in nats_stored.pauses():
             try:
-                await self._save(place, blob)
+                # After a failure it is not known any more, and read.
+                before = self._heads.pop(place.head, None) or await self._look(place)
+                self._note(place, await self._save(place, blob, before))
                 return
             except (NoAnswer, Rejected) as error:
                 # Unknown, or another save came first: see what is there now, and save over it.
@@ -72,23 +86,36 @@ class NatsArchive:
                     log.warning("archive.save_failed", room=room, key=key, error=str(error))
                 await sleep(pause)
 
-    async def _save(self, place: _Place, blob: bytes) -> None:
-        """One attempt. Raises NoAnswer and Rejected."""
-        before = await nats_stored.newest(self._connection, place.stream, place.head)
-        expected = _only_after(before)
+    async def _look(self, place: _Place) -> _Head:
+        """The head as it is now. Raises NoAnswer and Rejected."""
+        found = await nats_stored.newest(self._connection, place.stream, place.head)
+        return _Head(found.position, _parts_of(found) is not None) if found else _Head(0, False)
+
+    def _note(self, place: _Place, head: _Head) -> None:
+        self._heads[place.head] = head
+        self._heads.move_to_end(place.head)
+        if len(self._heads) > HEADS:
+            self._heads.popitem(last=False)
+
+    async def _save(self, place: _Place, blob: bytes, before: _Head) -> _Head:
+        """One attempt to replace `before`; the new head. Raises NoAnswer and Rejected."""
+        # It passes only if `before` is still the newest message of its subject.
+        expected: dict[str, str | int] = {"Nats-Expected-Last-Subject-Sequence": before.position}
         if len(blob) <= PART_BYTES:
             position = await self._write(place.head, blob, expected)
-            if before is not None and _parts_of(before):
+            if before.in_parts:
                 await self._purge(place, position)
-            return
+            return _Head(position, in_parts=False)
         version = token_hex(8)
         pieces = [blob[start : start + PART_BYTES] for start in range(0, len(blob), PART_BYTES)]
         first, *_ = [
             await self._write(place.part(version, number), piece, {})
             for number, piece in enumerate(pieces)
         ]
-        await self._write(place.head, b"", {**expected, _PARTS: f"{version}.{len(pieces)}"})
+        named = {**expected, _PARTS: f"{version}.{len(pieces)}"}
+        position = await self._write(place.head, b"", named)
         await self._purge(place, first)
+        return _Head(position, in_parts=True)
 
     async def _write(self, subject: str, data: bytes, fields: Mapping[str, str | int]) -> int:
         header = headers(fields) if fields else None
@@ -111,8 +138,10 @@ class NatsArchive:
         """The blob. Raises Rejected, and NoAnswer also if it was replaced in the meantime."""
         head = await nats_stored.newest(self._connection, place.stream, place.head)
         if head is None:
+            self._note(place, _Head(0, in_parts=False))
             return None
         parts = _parts_of(head)
+        self._note(place, _Head(head.position, parts is not None))
         if parts is None:
             return head.data
         version, _, count = parts.partition(".")
@@ -129,6 +158,7 @@ class NatsArchive:
 
     async def discard(self, room: RoomName, key: str) -> None:
         place = self._place(room, key)
+        self._heads.pop(place.head, None)
         await nats_stored.patiently(lambda: self._discard(place))
 
     async def _discard(self, place: _Place) -> None:
@@ -145,11 +175,6 @@ class NatsArchive:
                 raise
         if _parts_of(head):
             await self._purge(place, head.position)
-
-
-def _only_after(before: Stored | None) -> dict[str, str | int]:
-    """What makes a write pass only if `before` is still the newest message of its subject."""
-    return {"Nats-Expected-Last-Subject-Sequence": before.position if before else 0}
 
 
 def _parts_of(head: Stored) -> str | None:

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import pytest
 from tests.support.nats_server import NatsServer
 
 from roomful_nodes import nats_stored
 from roomful_nodes.nats_archive import NatsArchive
 from roomful_nodes.nats_connection import NatsConnection
+from roomful_nodes.nats_stored import Stored
 from roomful_nodes.nats_streams import archive_stream
 from roomful_protocol.ids import partition_of
 from roomful_protocol.subjects import Subjects, stream_of
@@ -51,3 +53,39 @@ async def test_a_large_save_across_a_restart_is_whole(
     await saving
     assert await archive.load(ROOM, "snap") == blob
     assert len(await parts_left(connection, subjects)) == 40
+
+
+async def test_what_this_node_has_seen_of_a_blob_is_not_read_before_it_is_replaced(
+    connection: NatsConnection, subjects: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it would come back, as JSON."""
+    looks = list[str]()
+    newest = nats_stored.newest
+
+    async def counted(connection: NatsConnection, stream: str, subject: str) -> Stored | None:
+        looks.append(subject)
+        return await newest(connection, stream, subject)
+
+    monkeypatch.setattr(nats_stored, "newest", counted)
+    archive = NatsArchive(connection, subjects)
+    await archive.load(ROOM, "snap")
+    for blob in (b"a", b"b", bytes(1_200_000), bytes(600_000), b"c"):
+        await archive.save(ROOM, "snap", blob)
+    assert len(looks) == 1
+    assert await archive.load(ROOM, "snap") == b"c"
+    assert await parts_left(connection, subjects) == []
+
+
+async def test_what_another_node_has_replaced_since_is_replaced_all_the_same(
+    connection: NatsConnection, witness: NatsConnection, subjects: Subjects
+) -> None:
+    """With nothing left of the versions that one of them did not know of."""
+    here, there = NatsArchive(connection, subjects), NatsArchive(witness, subjects)
+    for size in (1_000, 1_200_000, 600_000, 10):
+        await here.save(ROOM, "snap", bytes(size))
+        await there.save(ROOM, "snap", bytes(size) + b"there")
+        assert await here.load(ROOM, "snap") == bytes(size) + b"there"
+        await there.save(ROOM, "snap", bytes(size) + b"again")
+    await here.save(ROOM, "snap", b"last")
+    assert await there.load(ROOM, "snap") == b"last"
+    assert await parts_left(connection, subjects) == []
