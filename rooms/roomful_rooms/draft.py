@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import structlog
 
-from roomful_protocol.blocks import Block, Done, Entered, Entry, Exited, Member
+from roomful_protocol.blocks import EVERYONE, Block, Done, Entered, Entry, Exited, Member
 from roomful_protocol.codecs.events import checked_data, event_frame, presence_frame
 from roomful_protocol.codecs.values import pack
 from roomful_protocol.frames import Frame, person
@@ -62,7 +62,6 @@ class Draft:
         self.done: list[Done] = []
         self.answers: deque[tuple[Answered, Answer | Callable[[], Answer]]] = deque()
         self.bytes = 0
-        self._weights: list[int] = []
         self.welcomes = False
         self.members_at_end: tuple[int, tuple[Member, ...]] = (0, ())
         # Joins and leaves next to each other share one entry, so its frame is made late.
@@ -98,13 +97,13 @@ class Draft:
         `count`: members after it; `ts`: ms since 1970. Raises TypeError or ValueError if something
         cannot be shown to clients or is too much; then nothing is taken.
         """
-        visible = [change for change in turn.changes if not _silent(change)]
+        visible = [c for c in turn.changes if not _silent(c)] if turn.changes else ()
         merging = bool(visible and self._open) and not _overlap(self._open, visible)
-        first = self._next + (1 if visible and not merging else 0)
-        entries = [
-            Entry(seq, frame_of(tell, self.room, seq, ts), tell.audience)
-            for seq, tell in enumerate(turn.tells, first)
-        ]
+        first = seq = self._next + (1 if visible and not merging else 0)
+        entries = []
+        for tell in turn.tells:
+            entries.append(Entry(seq, frame_of(tell, self.room, seq, ts), tell.audience))
+            seq += 1
         size = _turn_size(entries, turn, state)
         # Nothing fails from here on.
         if visible:
@@ -113,9 +112,11 @@ class Draft:
             self._open += visible
             self._open_count, self._open_ts = count, ts
         if entries:
-            self.seal()
+            if self._open:
+                self.seal()
             self.entries += entries
-        self.changes += turn.changes
+        if turn.changes:
+            self.changes += turn.changes
         if state or removed:
             self._merge_state(state, removed)
         self.bytes += size
@@ -130,12 +131,8 @@ class Draft:
 
     def decide(self, done: Done) -> None:
         """Have a decision written with the block, or carried on to the next."""
-        weight = RECORD_BYTES
-        if done.data is not None or done.denied is not None:
-            weight += _size(done.data) + len(done.denied[1] if done.denied else "")
         self.done.append(done)
-        self._weights.append(weight)
-        self.bytes += weight
+        self.bytes += _weight(done)
 
     def answer(self, answered: Answered, answer: Answer | Callable[[], Answer]) -> None:
         """Have a command answered once all that came before it is in the log."""
@@ -160,9 +157,11 @@ class Draft:
         if self.effective:
             return []
         room, start = CARRIED_BYTES, len(self.done)
-        while start > max(len(self.done) - CARRIED, 0) and room >= self._weights[start - 1]:
+        while start > max(len(self.done) - CARRIED, 0):
+            room -= _weight(self.done[start - 1])
+            if room < 0:
+                break
             start -= 1
-            room -= self._weights[start]
         return self.done[start:]
 
     def block(
@@ -214,7 +213,13 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
 def _turn_size(entries: Sequence[Entry], turn: Turn, state: dict[str, Any]) -> int:
     """What a turn takes in a draft, its reply apart. Raises TooMuch, and ValueError if the reply
     cannot be shown."""
-    size = sum([_entry_size(entry) for entry in entries]) + _size(state)
+    size = 0
+    for entry in entries:
+        size += RECORD_BYTES + len(entry.frame)
+        if entry.audience is not EVERYONE:
+            size += 4 * sum(map(len, entry.audience.users + entry.audience.sessions))
+    if state:
+        size += _size(state)
     if turn.changes:
         size += sum(map(_change_size, turn.changes))
     whole = size
@@ -230,11 +235,10 @@ def _size(value: object) -> int:
     return len(pack(value)) if value else 0
 
 
-def _entry_size(entry: Entry) -> int:
-    size, audience = RECORD_BYTES + len(entry.frame), entry.audience
-    if audience.private:
-        size += 4 * sum(map(len, audience.users + audience.sessions))
-    return size
+def _weight(done: Done) -> int:
+    if done.data is None and done.denied is None:
+        return RECORD_BYTES
+    return RECORD_BYTES + _size(done.data) + len(done.denied[1] if done.denied else "")
 
 
 def _change_size(change: Entered | Gone) -> int:

@@ -12,6 +12,7 @@ from roomful_protocol.messages import Command, Denied, Enter, Live, Say
 from roomful_rooms.draft import TURN_BYTES, TooMuch, frame_of
 from roomful_rooms.effects import Turn
 from roomful_rooms.journal import Journal
+from roomful_rooms.state import UNCHANGED
 
 MESSAGE: Final = 1000
 """Characters of a refusal's sentence that its sender is told, and the room remembers."""
@@ -54,12 +55,12 @@ def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
     """
     held = journal.held
     live = _live(journal, turn) if turn.lives else SILENCE
-    changed, removed = held.state.changes()
+    changes = changed, removed = held.state.changes()
+    seq = None
     if turn.tells or turn.changes or changed or removed or turn.reply is not None:
         seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
-    else:
-        seq = None
-    held.state.take(changed, removed)
+    if changes is not UNCHANGED:
+        held.state.take(changed, removed)
     return seq, live
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 from roomful_protocol.codecs.values import pack, unpack
 
 _GONE: Final = object()
-_UNCHANGED: Final[tuple[dict[str, Any], tuple[str, ...]]] = ({}, ())
+UNCHANGED: Final[tuple[dict[str, Any], tuple[str, ...]]] = ({}, ())
+"""What `State.changes` returns if nothing was even touched: then nothing need be taken."""
 
 
 class State(MutableMapping[str, Any]):
@@ -59,7 +60,7 @@ class State(MutableMapping[str, Any]):
         Raises TypeError or ValueError, naming the key, if a value cannot be stored.
         """
         if not self._drafts:
-            return _UNCHANGED
+            return UNCHANGED
         changed: dict[str, Any] = {}
         removed: list[str] = []
         for key, draft in self._drafts.items():
