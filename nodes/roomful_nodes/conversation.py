@@ -29,7 +29,17 @@ from roomful_protocol.errors import (
     Code,
     Refused,
 )
-from roomful_protocol.frames import Auth, Bye, ClientFrame, Join, Leave, Ping, Send
+from roomful_protocol.frames import (
+    Auth,
+    Bye,
+    ClientFrame,
+    History,
+    Join,
+    Leave,
+    Members,
+    Ping,
+    Send,
+)
 from roomful_protocol.ids import RoomName
 
 PING: Final = framed(b"", 9)
@@ -198,7 +208,10 @@ class Conversation:
             if wait_ms:
                 self._services.metrics.rate_limited.inc()
                 raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
-            self._dispatch(frame, size)
+            if isinstance(frame, Send):
+                self._requests.send(frame, size)
+            else:
+                self._dispatch(frame, size)
         except Refused as refusal:
             self._refuse(frame, refusal)
         except Exception:
@@ -207,10 +220,10 @@ class Conversation:
             told = "The node failed to handle that; it is logged."
             self._refuse(frame, Refused(Code.HANDLER_FAILED, told))
 
-    def _dispatch(self, frame: ClientFrame, size: int) -> None:
+    def _dispatch(
+        self, frame: Join | Leave | History | Members | Auth | Ping | Bye, size: int
+    ) -> None:
         match frame:
-            case Send():
-                self._requests.send(frame, size)
             case Auth():
                 self._auth(frame)
             case Ping():

@@ -142,10 +142,10 @@ class Requests:
 
     def _said(self, id: ClientId | None, membership: Membership, size: int, answer: Answer) -> None:
         self._credit.settle(size)
+        if id is None and isinstance(answer, Accepted):
+            return
         room = membership.room
         match answer:
-            case Accepted() if id is None:
-                return
             case Accepted(seq, data, duplicate, delivered):
                 shown = data if delivered is None else {"delivered": delivered}
                 self._outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=duplicate))

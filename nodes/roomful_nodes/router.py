@@ -149,10 +149,10 @@ class Router:
         self._attempt(pending)
 
     def _attempt(self, pending: _Pending) -> None:
-        lane = pending.lane
+        lane, reference = pending.lane, pending.reference
         owner = pending.asked_of = self._owner(lane.room)
         if self._paused:
-            self._paused.discard(pending.reference)
+            self._paused.discard(reference)
         if owner is None:
             self._retry(pending)
             return
@@ -160,10 +160,10 @@ class Router:
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
             pending.due = None
-            self._host.receive(command, partial(self._settle, pending.reference))
+            self._host.receive(command, partial(self._settle, reference))
         else:
             pending.due = self._now() + ATTEMPT_S
-            self._commands.add(owner, (pending.reference, command))
+            self._commands.add(owner, (reference, command))
 
     def look(self) -> None:
         """Rooms may have other owners now: whoever waits for that need not wait any longer."""
@@ -187,14 +187,14 @@ class Router:
             self._attempt(pending)
 
     def _settle(self, reference: int, answer: Answer) -> None:
-        pending = self._pending.get(reference)
+        pending = self._pending.pop(reference, None)
         if pending is None:
             return
         if isinstance(answer, Moved):
+            self._pending[reference] = pending
             self._metrics.commands_moved.inc()
             self._retry(pending)
             return
-        del self._pending[reference]
         if self._paused:
             self._paused.discard(reference)
         self._count(answer, self._now() - pending.asked)
@@ -204,11 +204,11 @@ class Router:
         metrics = self._metrics
         metrics.command_seconds.observe(seconds)
         if isinstance(answer, Denied):
-            metrics.commands_denied.inc()
+            metrics.commands_denied.count += 1
         elif isinstance(answer, Accepted) and answer.duplicate:
-            metrics.commands_duplicate.inc()
+            metrics.commands_duplicate.count += 1
         else:
-            metrics.commands_accepted.inc()
+            metrics.commands_accepted.count += 1
 
     async def _sweep(self) -> None:
         """Give up what is past its deadline; ask again where another node has gone quiet."""

@@ -118,7 +118,9 @@ class RoomActor:
         """The author's object. What it changes in its `__init__` is written like a handler's."""
         held, turn = self.journal.held, Turn()
         room = self.kind(Context(self.name, held.state, held.presence, self._clock, turn))
-        self._shout(take_over(self.journal, turn, self._clock.wall_ms())[1])
+        _, live = take_over(self.journal, turn, self._clock.wall_ms())
+        if live.entries:
+            self._shout(live)
         return room
 
     async def close(self) -> None:
@@ -170,10 +172,11 @@ class RoomActor:
 
     def receive(self, command: Command, answered: Answered) -> None:
         """Handle `command` now or when its turn comes; `answered` is called exactly once."""
+        room = self._room
         if self.stopping:
             answered(MOVED)
-        elif self._room is not None and (not self._waiting or isinstance(command.ask, Read)):
-            self._handle(self._room, command, answered)
+        elif room is not None and (not self._waiting or isinstance(command.ask, Read)):
+            self._handle(room, command, answered)
             self.journal.kick()
         elif len(self._mailbox) >= self._limits.mailbox:
             answered(Denied(Code.BUSY.slug, MAILBOX_FULL, RETRY_MS))
@@ -182,7 +185,7 @@ class RoomActor:
 
     @property
     def _waiting(self) -> bool:
-        return self._running is not None or bool(self._mailbox) or self.journal.draft.full
+        return bool(self._mailbox) or self._running is not None or self.journal.draft.full
 
     def _next(self) -> None:
         """Handle what waits, as far as it goes."""
@@ -197,14 +200,19 @@ class RoomActor:
             # Out of turn, and even if the mailbox is full: all that is here is committed.
             give(answered, self.journal.recent.read(ask))
             return
-        ready = listing(self.journal) if isinstance(ask, Who) else self._verdict(command)
+        held = self.journal.held
+        member = held.presence.get(command.sender.session)
+        if isinstance(ask, Who):
+            ready: Answer | None = listing(self.journal)
+        elif (ready := held.ledger.verdict(command, member)) is not None:
+            self._renumber(command, ready)
         if ready is not None:
             # Neither a list nor a repeat may overtake what is still on its way to the log.
             self.journal.answer(answered, ready)
             return
         turn = room.context.turn = Turn()
         try:
-            waiting = begin(room, command)
+            waiting = begin(room, command, member)
         except Exception as failure:
             self._fail_turn(command, answered, turn, failure)
             return
@@ -213,14 +221,12 @@ class RoomActor:
         else:
             self._finish(command, answered, turn)
 
-    def _verdict(self, command: Command) -> Answer | None:
-        """The answer to what is decided already, or is not to be decided now."""
-        held = self.journal.held
-        answer = held.ledger.verdict(command, held.presence.get(command.sender.session))
-        if answer is not None and (done := held.ledger.renumbered(command, answer)) is not None:
-            held.ledger.record(done)
+    def _renumber(self, command: Command, answer: Answer) -> None:
+        """What was decided under another number already is decided under this one, too."""
+        ledger = self.journal.held.ledger
+        if (done := ledger.renumbered(command, answer)) is not None:
+            ledger.record(done)
             self.journal.draft.decide(done)
-        return answer
 
     @property
     def _room_now(self) -> Room:
@@ -268,7 +274,8 @@ class RoomActor:
             self.journal.draft.answer(answered, welcome(self.journal, command.ask))
         else:
             self.journal.answer(answered, Accepted(seq, turn.reply, False, turn.delivered))
-        self._shout(live)
+        if live.entries:
+            self._shout(live)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: Exception
@@ -286,8 +293,6 @@ class RoomActor:
 
     def _shout(self, live: Live) -> None:
         """Ephemeral events: what becomes of them does not concern the room."""
-        if not live.entries:
-            return
         try:
             self._live(self.name, live)
         except Exception:

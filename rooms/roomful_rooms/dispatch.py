@@ -8,26 +8,26 @@ from roomful_rooms.ledger import newer
 from roomful_rooms.room import Message, Room
 
 
-def begin(room: Room, command: Command) -> object:
-    """Start the room's handler for `command`, in the turn that its context holds.
+def begin(room: Room, command: Command, member: Member | None) -> object:
+    """Start the room's handler for `command`, in the turn that its context holds. `member`: the
+    sender's session as it is in the room, if it is.
 
     Returns what the handler returned, which may have to be awaited. Raises what it raises, and
     Refused where the room's own rules forbid the command.
     """
     match command.ask:
         case Say() as say:
-            return _say(room, say, command.sender)
+            return _say(room, say, command.sender, member)
         case Enter():
-            return _enter(room, command.sender)
+            return _enter(room, command.sender, member)
         case Exit(reason=reason):
-            return _exit(room, command.sender, reason)
+            return _exit(room, command.sender, member, reason)
         case _:
             raise AssertionError("reading needs no handler")
 
 
-def _enter(room: Room, sender: Sender) -> object:
+def _enter(room: Room, sender: Sender, before: Member | None) -> object:
     presence, turn, member = room.members, room.context.turn, member_of(sender)
-    before = presence.get(member.session)
     if before == member:
         return None
     turn.before[member.session] = before
@@ -40,9 +40,8 @@ def _enter(room: Room, sender: Sender) -> object:
     return room.on_join(member)
 
 
-def _exit(room: Room, sender: Sender, reason: str) -> object:
+def _exit(room: Room, sender: Sender, member: Member | None, reason: str) -> object:
     presence, turn = room.members, room.context.turn
-    member = presence.get(sender.session)
     # The attachment tells a leave of the gateway that has the session from one that had it once.
     ours = member is not None and (
         member.attach == sender.attach or newer(sender.attach, member.attach)
@@ -55,8 +54,7 @@ def _exit(room: Room, sender: Sender, reason: str) -> object:
     return room.on_leave(member, reason)
 
 
-def _say(room: Room, say: Say, sender: Sender) -> object:
-    member = room.members.get(sender.session)
+def _say(room: Room, say: Say, sender: Sender, member: Member | None) -> object:
     if member is None:
         if not say.operator:
             raise Refused(Code.NOT_JOINED, f"Join {room.name} before sending to it.")

@@ -80,9 +80,7 @@ class RoomHost:
         self._sweep.heard(command.sender, now)
         # Whether the lease is certain at this moment: see `_certain`.
         actor = self._actors.get(command.room) if now < self._until else None
-        if actor is None:
-            actor = self._start(command.room)
-        if actor is None:
+        if actor is None and (actor := self._start(command.room)) is None:
             answered(MOVED)
         else:
             actor.receive(command, answered)

@@ -150,13 +150,15 @@ class Ledger:
         if not here and (elsewhere := self._elsewhere(sender, ask, member)) is not None:
             return elsewhere
         if command.n:
+            n, base, last = command.n, command.base, 0
             link = self.link(sender.session, sender.attach)
-            last = 0 if link is None else link.last
-            if link is not None and link.decided and link.decided[0].n < command.base:
-                self._numbered -= link.forget(command.base)
-            if command.n <= last:
+            if link is not None:
+                last, decided = link.last, link.decided
+                if decided and decided[0].n < base:
+                    self._numbered -= link.forget(base)
+            if n <= last:
                 return self._repeated(command, link, here)
-            if command.n != max(last, command.base - 1) + 1:
+            if n != last + 1 and n != max(last, base - 1) + 1:
                 return MOVED
         if isinstance(ask, Say) and ask.id is not None:
             done = self._ids.get(_id_key(sender.session, sender.user, ask.id))
