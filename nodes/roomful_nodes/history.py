@@ -111,7 +111,7 @@ class History:
     async def _load(self, key: _Key) -> tuple[Entry, ...] | None:
         room, _, page = key
         try:
-            blob = await self._archive.load(room, page.key)
+            blob = await self._archive.load(room, page.key, constant=True)
         except Unavailable as problem:
             log.warning("history.unavailable", room=room, page=page.first, reason=str(problem))
             return None

@@ -21,7 +21,7 @@ from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_requests import NoAnswer
 from roomful_nodes.nats_stored import Rejected, Stored
 from roomful_nodes.nats_streams import archive_stream
-from roomful_nodes.nats_wire import field, headers, status
+from roomful_nodes.nats_wire import field, headers, sequence, status
 from roomful_protocol.ids import RoomName, partition_of
 from roomful_protocol.subjects import Subjects, stream_of
 
@@ -130,13 +130,15 @@ class NatsArchive:
 
     # -- loading -----------------------------------------------------------------------------------
 
-    async def load(self, room: RoomName, key: str) -> bytes | None:
+    async def load(self, room: RoomName, key: str, *, constant: bool = False) -> bytes | None:
         place = self._place(room, key)
-        return await nats_stored.patiently(lambda: self._load(place))
+        return await nats_stored.patiently(lambda: self._load(place, constant))
 
-    async def _load(self, place: _Place) -> bytes | None:
+    async def _load(self, place: _Place, constant: bool) -> bytes | None:
         """The blob. Raises Rejected, and NoAnswer also if it was replaced in the meantime."""
-        head = await nats_stored.newest(self._connection, place.stream, place.head)
+        head = await self._copy(place) if constant else None
+        if head is None:
+            head = await nats_stored.newest(self._connection, place.stream, place.head)
         if head is None:
             self._note(place, _Head(0, in_parts=False))
             return None
@@ -147,6 +149,13 @@ class NatsArchive:
         version, _, count = parts.partition(".")
         pieces = [await self._part(place, version, number) for number in range(int(count))]
         return b"".join(pieces)
+
+    async def _copy(self, place: _Place) -> Stored | None:
+        """The head as some server has it, and as it is: the leader's comes as base64 in JSON."""
+        subject = f"$JS.API.DIRECT.GET.{place.stream}.{place.head}"
+        header, data = await self._connection.request(subject.encode(), b"")
+        # Who does not have it may lag behind.
+        return None if status(header) else Stored(place.head, sequence(header), data, header)
 
     async def _part(self, place: _Place, version: str, number: int) -> bytes:
         subject = f"$JS.API.DIRECT.GET.{place.stream}.{place.part(version, number)}"

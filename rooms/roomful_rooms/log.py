@@ -84,8 +84,11 @@ class Archive(Protocol):
         """Store, waiting for the broker as long as it takes."""
         ...
 
-    async def load(self, room: RoomName, key: str) -> bytes | None:
-        """The newest blob saved by anyone. Raises Unavailable."""
+    async def load(self, room: RoomName, key: str, *, constant: bool = False) -> bytes | None:
+        """The newest blob saved by anyone. Raises Unavailable.
+
+        `constant`: what is saved under this key is always the same, so any copy of it will do.
+        """
         ...
 
     async def discard(self, room: RoomName, key: str) -> None:

@@ -102,7 +102,7 @@ class MemoryArchive:
     async def save(self, room: RoomName, key: str, blob: bytes) -> None:
         await self._link.insist(partial(self._blobs.__setitem__, (room, key), blob))
 
-    async def load(self, room: RoomName, key: str) -> bytes | None:
+    async def load(self, room: RoomName, key: str, *, constant: bool = False) -> bytes | None:
         return await self._link.ask(partial(self._blobs.get, (room, key)))
 
     async def discard(self, room: RoomName, key: str) -> None:

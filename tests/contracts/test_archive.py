@@ -25,6 +25,14 @@ async def test_a_blob_of_any_size_comes_back(archives: Archives, size: int) -> N
     assert await b.load(ROOM, "snap") == blob(size)
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_blob_that_never_changes_comes_back(archives: Archives, size: int) -> None:
+    a, b = archives
+    assert await b.load(ROOM, "page-1", constant=True) is None
+    await a.save(ROOM, "page-1", blob(size))
+    assert await b.load(ROOM, "page-1", constant=True) == blob(size)
+
+
 async def test_what_was_never_saved_is_none(archives: Archives) -> None:
     a, _ = archives
     await a.save(ROOM, "page-1", b"one")

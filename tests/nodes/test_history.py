@@ -74,9 +74,9 @@ async def test_many_who_need_a_page_load_it_once(here: World) -> None:
     loads = []
     load = here.room.archive.load
 
-    async def counted(room: str, key: str) -> bytes | None:
+    async def counted(room: str, key: str, *, constant: bool = False) -> bytes | None:
         loads.append(key)
-        return await load(room, key)
+        return await load(room, key, constant=constant)
 
     here.room.archive.load = counted  # type: ignore[method-assign]
     read = Read(after=0)
@@ -105,7 +105,7 @@ async def test_an_archive_that_is_away_says_so_to_all_who_wait(here: World) -> N
     here.room.say(*"abcd")
     await here.room.page()
 
-    async def away(room: str, key: str) -> bytes | None:
+    async def away(room: str, key: str, *, constant: bool = False) -> bytes | None:
         await asyncio.sleep(0)
         raise Unavailable
 
