@@ -14,7 +14,8 @@ from roomful_protocol.blocks import Entry
 from roomful_protocol.errors import Refused
 from roomful_protocol.messages import Read, Sender
 
-CHUNK: Final = 256
+CHUNK: Final = 4096
+"""So many entries are asked for at once: what a page has, or fits an answer."""
 CHUNK_BYTES: Final = 64 * 1024
 """What is written at once: then the client has to take it before there is more."""
 
@@ -69,7 +70,7 @@ class CatchUp:
             return recent
         read = Read(after=self._after, limit=CHUNK)
         try:
-            answer = await self._history.read(self._feed.room, self._sender, read)
+            answer = await self._history.read(self._feed.room, self._sender, read, ahead=True)
         except Refused as problem:
             log.warning("catchup.waits", room=self._feed.room, reason=str(problem))
             return []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -44,10 +45,13 @@ class History:
         self._pages: OrderedDict[_Key, tuple[Entry, ...]] = OrderedDict()
         self._loading: dict[_Key, asyncio.Task[tuple[Entry, ...] | None]] = {}
 
-    async def read(self, room: RoomName, sender: Sender, read: Read) -> Entries:
+    async def read(
+        self, room: RoomName, sender: Sender, read: Read, *, ahead: bool = False
+    ) -> Entries:
         """The answer to `read`, its pages resolved: at least one entry if there is any there.
 
-        Raises Refused as the owner denies it, or if the archive does not give the pages.
+        `ahead`: more will be read at once, so have it loaded in the meantime. Raises Refused as the
+        owner denies it, or if the archive does not give the pages.
         """
         for _ in range(VANISHED):
             answer = await self._asks.request(room, sender, read)
@@ -57,8 +61,11 @@ class History:
                 raise TypeError(f"not an answer to a reading: {answer!r}")
             if not answer.pages:
                 return answer
-            if (resolved := await self._resolved(room, read, answer)) is not None:
-                return resolved
+            first, *following = [(room, answer.epoch, page) for page in answer.pages]
+            if (entries := await self._page(first)) is not None:
+                for page in following if ahead else ():
+                    self._ahead(page)
+                return _chosen(entries, read, answer)
         raise Refused(Code.UNAVAILABLE, "That part of the history cannot be had now; try again.")
 
     async def visible(self, room: RoomName, sender: Sender, read: Read) -> tuple[list[Entry], bool]:
@@ -79,34 +86,25 @@ class History:
             else:
                 read = replace(read, after=answer.entries[-1].seq)
 
-    async def _resolved(self, room: RoomName, read: Read, answer: Entries) -> Entries | None:
-        """`answer` with the entries of its pages; None if one of them is gone."""
-        entries: list[Entry] = []
-        for page in answer.pages:
-            loaded = await self._page((room, answer.epoch, page))
-            if loaded is None:
-                return None
-            entries += loaded
-        if read.after is not None:
-            chosen = [entry for entry in entries if entry.seq > read.after][: read.limit]
-            more = not chosen or chosen[-1].seq < answer.head
-        else:
-            before = answer.head + 1 if read.before is None else read.before
-            chosen = [entry for entry in entries if entry.seq < before][-read.limit :]
-            more = bool(chosen) and chosen[0].seq > answer.oldest
-        return replace(answer, entries=tuple(chosen), pages=(), more=more)
-
     async def _page(self, key: _Key) -> tuple[Entry, ...] | None:
         if (known := self._pages.get(key)) is not None:
             self._pages.move_to_end(key)
             return known
+        # Many may wait for one loading: whoever stops waiting must not stop the others.
+        return await asyncio.shield(self._begun(key))
+
+    def _ahead(self, key: _Key) -> None:
+        if key not in self._pages:
+            self._begun(key)
+
+    def _begun(self, key: _Key) -> "asyncio.Task[tuple[Entry, ...] | None]":
+        """The loading of a page, which may have begun already."""
         loading = self._loading.get(key)
         if loading is None:
             loading = self._tasks.start(self._load(key), f"load {key[0]} {key[2].key}")
             self._loading[key] = loading
             loading.add_done_callback(lambda _: self._loading.pop(key, None))
-        # Many may wait for one loading: whoever stops waiting must not stop the others.
-        return await asyncio.shield(loading)
+        return loading
 
     async def _load(self, key: _Key) -> tuple[Entry, ...] | None:
         room, _, page = key
@@ -124,6 +122,18 @@ class History:
         if len(self._pages) > PAGES:
             self._pages.popitem(last=False)
         return entries
+
+
+def _chosen(entries: Sequence[Entry], read: Read, answer: Entries) -> Entries:
+    """`answer` with what `read` wants of the page that it names."""
+    if read.after is not None:
+        chosen = [entry for entry in entries if entry.seq > read.after][: read.limit]
+        more = not chosen or chosen[-1].seq < answer.head
+    else:
+        before = answer.head + 1 if read.before is None else read.before
+        chosen = [entry for entry in entries if entry.seq < before][-read.limit :]
+        more = bool(chosen) and chosen[0].seq > answer.oldest
+    return replace(answer, entries=tuple(chosen), pages=(), more=more)
 
 
 def _within(

@@ -117,7 +117,8 @@ class Welcome(Struct, frozen=True):
 
 
 class Entries(Struct, frozen=True):
-    """Answer to `Read`: entries in order, or (`pages`) where to find them in the archive.
+    """Answer to `Read`: entries in order, or (`pages`) where to find them in the archive: the page
+    where to go on, and perhaps the one after it, for whoever will need that soon.
 
     `head` is the last committed seq, `oldest` the first one still retained.
     `more`: there are further entries beyond these in the direction of the reading.

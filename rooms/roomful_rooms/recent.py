@@ -102,7 +102,9 @@ class Recent:
 
     def _forward(self, after: int, limit: int) -> Entries:
         if after + 1 < self.first:
-            return self._answer(pages=self._page_of(after + 1), more=True)
+            pages = self._page_of(after + 1)
+            following = self._page_of(pages[0].last + 1) if pages else ()
+            return self._answer(pages=pages + following, more=True)
         chosen = _within(self._between(after + 1, after + limit))
         last = chosen[-1].seq if chosen else self.head
         return self._answer(chosen, more=last < self.head)

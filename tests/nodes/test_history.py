@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.rooms import World, world
+from tests.support.rooms import World, until, world
 from tests.support.sockets import entry
 
 from roomful_nodes.history import VISIBLE_BYTES
@@ -83,6 +83,28 @@ async def test_many_who_need_a_page_load_it_once(here: World) -> None:
     await asyncio.gather(*(here.hub.history.read("lobby", ANN, read) for _ in range(20)))
     await here.hub.history.read("lobby", ANN, read)
     assert loads == ["page-1-4"]
+
+
+async def test_who_will_read_on_has_the_next_page_loaded_in_the_meantime(here: World) -> None:
+    for texts in ("abcd", "efgh", "ijkl"):
+        here.room.say(*texts)
+        await here.room.page()
+    loads, load = [], here.room.archive.load
+
+    async def counted(room: str, key: str, *, constant: bool = False) -> bytes | None:
+        loads.append(key)
+        return await load(room, key, constant=constant)
+
+    here.room.archive.load = counted  # type: ignore[method-assign]
+    history = here.hub.history
+    first = await history.read("lobby", ANN, Read(after=1, limit=9))
+    assert [entry.seq for entry in first.entries] == [2, 3, 4]
+    assert loads == ["page-1-4"], "nobody has said that there will be more reading"
+    await history.read("lobby", ANN, Read(after=1, limit=9), ahead=True)
+    await until(lambda: loads == ["page-1-4", "page-5-8"])
+    await history.read("lobby", ANN, Read(after=4), ahead=True)
+    await history.read("lobby", ANN, Read(after=8), ahead=True)
+    assert loads == ["page-1-4", "page-5-8", "page-9-12"], "each once"
 
 
 async def test_a_page_that_vanishes_is_asked_for_anew(here: World) -> None:

@@ -54,12 +54,12 @@ def test_reading_forward_and_backward() -> None:
 def test_what_has_left_memory_is_named_by_its_page() -> None:
     recent = Recent("e", 20, [Page(1, 9), Page(10, 20)])
     recent.add([entry(21)])
-    assert recent.read(Read(after=4)).pages == (Page(1, 9),)
+    assert recent.read(Read(after=4)).pages == (Page(1, 9), Page(10, 20))
     assert recent.read(Read(after=9)).pages == (Page(10, 20),)
     assert recent.read(Read(before=21)).pages == (Page(10, 20),)
     assert recent.read(Read(before=10)).pages == (Page(1, 9),)
     assert recent.read(Read(before=10)).more
-    assert recent.read(Read(after=-5)).pages == (Page(1, 9),)
+    assert recent.read(Read(after=-5)).pages == (Page(1, 9), Page(10, 20))
     nothing = recent.read(Read(before=1))
     assert (nothing.pages, nothing.more) == ((), False)
 
@@ -204,6 +204,7 @@ class Remembered(RuleBasedStateMachine):
         for page in answer.pages:
             loaded = self.archive[page.first]
             assert (loaded[0].seq, loaded[-1].seq) == (page.first, page.last)
+            assert not entries or loaded[0].seq == entries[-1].seq + 1
             entries += loaded
         return entries
 
