@@ -178,22 +178,23 @@ class Conversation:
 
     def receive(self, raw: bytes, text: bool) -> None:
         """One message of the client."""
-        if not self.outbox.open:
+        outbox = self.outbox
+        if not outbox.open:
             return
         self._heard_at = now = self._services.clock.monotonic()
         wait_ms = self._rate.take(now)
-        codec = self.outbox.codec
+        codec = outbox.codec
         try:
             if text != (codec.opcode == TEXT):
                 raise wrong_kind(codec)
             frame = codec.decode(raw)
         except Refused as refusal:
-            self.outbox.send(frames.error(refusal))
+            outbox.send(frames.error(refusal))
         else:
             self._carry_out(frame, len(raw), wait_ms)
         if wait_ms and self._rate.flooding:
             self._flooded()
-        elif self._unread is None and self.outbox.waiting > HIGH:
+        elif outbox.waiting > HIGH and self._unread is None:
             # Whoever does not read its answers has no need to ask for more of them.
             waiting = self._until_read()
             self._unread = self._services.tasks.start(waiting, f"unread {self.session.id}")

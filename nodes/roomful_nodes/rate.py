@@ -7,29 +7,43 @@ FLOOD: Final = 10
 """A client that goes on through so many bursts' worth of refusals is not going to stop."""
 
 
-class Rate:
-    """A bucket of `burst` messages, filled with `per_s` of them a second."""
+EXACT_S: Final = 1e-6
+"""Sums of times are not more exact than this."""
 
-    __slots__ = ("_at", "_burst", "_per_s", "_refused", "_tokens")
+
+class Rate:
+    """A bucket of `burst` messages, filled with `per_s` of them a second.
+
+    What is kept is the moment at which it will be full again (the generic cell rate algorithm of
+    ITU-T I.371): one sum for a message that passes.
+    """
+
+    __slots__ = ("_burst", "_each_s", "_early_s", "_full_at", "_refused", "_refused_at")
 
     def __init__(self, per_s: float, burst: int, now: float) -> None:
-        self._per_s, self._burst, self._at = per_s, burst, now
-        self._tokens = float(burst)
+        self._burst, self._each_s = burst, 1 / per_s
+        # So long before it is full there is one message left in the bucket.
+        self._early_s = (burst - 1) / per_s + EXACT_S
+        self._full_at = self._refused_at = now
         self._refused = 0.0
 
     def take(self, now: float) -> int:
         """0 if one more message may pass `now` (monotonic seconds), else the milliseconds until one
         may."""
-        gained = (now - self._at) * self._per_s
-        self._at = now
+        full_at = self._full_at
+        if full_at < now:
+            full_at = now
+        early_s = full_at - now
+        if early_s > self._early_s:
+            return self._refuse(now, early_s - self._early_s)
+        self._full_at = full_at + self._each_s
+        return 0
+
+    def _refuse(self, now: float, wait_s: float) -> int:
         # Refusals are forgiven at the rate at which messages are allowed.
-        self._refused = max(self._refused - gained, 0)
-        self._tokens = tokens = min(self._tokens + gained, self._burst)
-        if tokens >= 1:
-            self._tokens -= 1
-            return 0
-        self._refused += 1
-        return ceil((1 - tokens) * 1000 / self._per_s)
+        forgiven = (now - self._refused_at) / self._each_s
+        self._refused, self._refused_at = max(self._refused - forgiven, 0) + 1, now
+        return ceil(wait_s * 1000)
 
     @property
     def flooding(self) -> bool:

@@ -197,18 +197,15 @@ class Router:
             return
         if self._paused:
             self._paused.discard(reference)
-        self._count(answer, self._now() - pending.asked)
-        pending.lane.settle(pending.n, pending.answered, answer)
-
-    def _count(self, answer: Answer, seconds: float) -> None:
         metrics = self._metrics
-        metrics.command_seconds.observe(seconds)
+        metrics.command_seconds.observe(self._now() - pending.asked)
         if isinstance(answer, Denied):
             metrics.commands_denied.count += 1
         elif isinstance(answer, Accepted) and answer.duplicate:
             metrics.commands_duplicate.count += 1
         else:
             metrics.commands_accepted.count += 1
+        pending.lane.settle(pending.n, pending.answered, answer)
 
     async def _sweep(self) -> None:
         """Give up what is past its deadline; ask again where another node has gone quiet."""

@@ -30,8 +30,8 @@ def _enter(room: Room, sender: Sender, before: Member | None) -> object:
     presence, turn, member = room.members, room.context.turn, member_of(sender)
     if before == member:
         return None
-    turn.before[member.session] = before
-    turn.changes.append(Entered(member, moved=before is not None))
+    turn.before = {member.session: before}
+    turn.changes = (Entered(member, moved=before is not None),)
     presence.enter(member)
     if before is not None:
         return None
@@ -48,8 +48,8 @@ def _exit(room: Room, sender: Sender, member: Member | None, reason: str) -> obj
     )
     if member is None or not ours:
         raise Refused(Code.NOT_JOINED, f"You are not in {room.name}.")
-    turn.before[member.session] = member
-    turn.changes.append(Gone(member, reason))
+    turn.before = {member.session: member}
+    turn.changes = (Gone(member, reason),)
     presence.exit(member.session)
     return room.on_leave(member, reason)
 

@@ -94,17 +94,20 @@ class Draft:
     ) -> int | None:
         """Take over what a handler asked for; the seq of its first own event, if it had any.
 
-        `count`: members after it; `ts`: ms since 1970. Raises TypeError or ValueError if something
-        cannot be shown to clients or is too much; then nothing is taken.
+        `count`: members after it, if it has changed who they are; `ts`: ms since 1970. Raises
+        TypeError or ValueError if something cannot be shown to clients or is too much; then nothing
+        is taken.
         """
+        first = self._next
         visible = [c for c in turn.changes if not _silent(c)] if turn.changes else ()
         merging = bool(visible and self._open) and not _overlap(self._open, visible)
-        first = seq = self._next + (1 if visible and not merging else 0)
-        entries = []
-        for tell in turn.tells:
-            entries.append(Entry(seq, frame_of(tell, self.room, seq, ts), tell.audience))
-            seq += 1
-        size = _turn_size(entries, turn, state)
+        if visible and not merging:
+            first += 1
+        entries, size = self._told(turn.tells, first, ts)
+        if turn.changes or state:
+            size += _size(state) + sum(map(_change_size, turn.changes))
+        if size + (0 if turn.reply is None else _reply_size(turn.reply)) > TURN_BYTES:
+            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {size}.")
         # Nothing fails from here on.
         if visible:
             if not merging:
@@ -121,6 +124,18 @@ class Draft:
             self._merge_state(state, removed)
         self.bytes += size
         return first if entries else None
+
+    def _told(self, tells: Iterable[Tell], seq: int, ts: int) -> tuple[list[Entry], int]:
+        """The entries of `tells`, numbered from `seq`, and the bytes that they take."""
+        entries, size = [], 0
+        for tell in tells:
+            frame, audience = frame_of(tell, self.room, seq, ts), tell.audience
+            entries.append(Entry(seq, frame, audience))
+            size += RECORD_BYTES + len(frame)
+            if audience is not EVERYONE:
+                size += 4 * sum(map(len, audience.users + audience.sessions))
+            seq += 1
+        return entries, size
 
     def _merge_state(self, state: dict[str, Any], removed: Iterable[str]) -> None:
         self.state.update(state)
@@ -210,25 +225,10 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
     return any(change.member.session in sessions for change in other)
 
 
-def _turn_size(entries: Sequence[Entry], turn: Turn, state: dict[str, Any]) -> int:
-    """What a turn takes in a draft, its reply apart. Raises TooMuch, and ValueError if the reply
-    cannot be shown."""
-    size = 0
-    for entry in entries:
-        size += RECORD_BYTES + len(entry.frame)
-        if entry.audience is not EVERYONE:
-            size += 4 * sum(map(len, entry.audience.users + entry.audience.sessions))
-    if state:
-        size += _size(state)
-    if turn.changes:
-        size += sum(map(_change_size, turn.changes))
-    whole = size
-    if turn.reply is not None:
-        checked_data(turn.reply)
-        whole += _size(turn.reply)
-    if whole > TURN_BYTES:
-        raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
-    return size
+def _reply_size(reply: object) -> int:
+    """Raises ValueError if `reply` cannot be shown."""
+    checked_data(reply)
+    return _size(reply)
 
 
 def _size(value: object) -> int:

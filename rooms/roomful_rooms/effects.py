@@ -1,5 +1,9 @@
 """What a handler wants to happen, collected while it runs and done only if it succeeds."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from msgspec import Struct
 
 from roomful_protocol.blocks import EVERYONE, Audience, Entered, Member
@@ -18,6 +22,9 @@ class Tell(Struct, frozen=True):
     audience: Audience = EVERYONE
 
 
+NOBODY: Final[Mapping[SessionId, Member | None]] = MappingProxyType({})
+
+
 class Gone(Struct, frozen=True):
     """A membership ended; as stored, an `Exited`."""
 
@@ -28,13 +35,13 @@ class Gone(Struct, frozen=True):
 class Turn(Struct):
     """All that one handler has asked for so far. Nobody but its actor sees it.
 
-    `tells` are durable, `lives` ephemeral: they have no seq. `before`: the sessions that `changes`
-    are about, as they were in the room.
+    `tells` are durable, `lives` ephemeral: they have no seq. `changes`: who has come or gone, which
+    is one at most, and `before`: the same sessions, as they were in the room.
     """
 
     tells: list[Tell] = []
     lives: list[Tell] = []
-    changes: list[Entered | Gone] = []
-    before: dict[SessionId, Member | None] = {}
+    changes: tuple[Entered | Gone, ...] = ()
+    before: Mapping[SessionId, Member | None] = NOBODY
     reply: object = None
     delivered: int | None = None

@@ -58,7 +58,8 @@ def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
     changes = changed, removed = held.state.changes()
     seq = None
     if turn.tells or turn.changes or changed or removed or turn.reply is not None:
-        seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
+        count = len(held.presence) if turn.changes else 0
+        seq = journal.draft.add(turn, changed, removed, count, ts)
     if changes is not UNCHANGED:
         held.state.take(changed, removed)
     return seq, live
@@ -104,10 +105,11 @@ def remember(
     journal: Journal, command: Command, seq: int | None, reply: object, denied: Denied | None = None
 ) -> None:
     """Have the decision written with the block, so that a repeat is answered as the command was."""
-    ask, who, ledger = command.ask, command.sender, journal.held.ledger
-    if isinstance(ask, Enter) and denied is None:
+    ask, who, ledger, id = command.ask, command.sender, journal.held.ledger, None
+    if isinstance(ask, Say):
+        id = None if ask.ephemeral else ask.id
+    elif isinstance(ask, Enter) and denied is None:
         ledger.attach(who.session, who.attach)
-    id = ask.id if isinstance(ask, Say) and not ask.ephemeral else None
     if command.n or id is not None:
         refused = None if denied is None else (denied.code, denied.message)
         done = Done(who.session, who.attach, command.n, who.user, id, seq, reply, refused)

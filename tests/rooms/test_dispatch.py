@@ -56,7 +56,7 @@ def test_a_join_is_tried_out_before_the_author_is_asked() -> None:
     lobby, ann = room(), member_of(ANN)
     assert asked(lobby, ANN, ENTER) == ("joined", ann)
     turn = lobby.context.turn
-    assert turn.changes == [Entered(ann)]
+    assert turn.changes == (Entered(ann),)
     assert turn.before == {"s1": None}
 
 
@@ -66,7 +66,7 @@ def test_joining_again_changes_nothing_and_from_elsewhere_moves() -> None:
     assert lobby.context.turn == Turn()
     elsewhere = Sender("s1", "ann", "Ann", "n2", "a9")
     assert asked(lobby, elsewhere, ENTER) is None
-    assert lobby.context.turn.changes == [Entered(member_of(elsewhere), moved=True)]
+    assert lobby.context.turn.changes == (Entered(member_of(elsewhere), moved=True),)
     assert lobby.context.turn.before == {"s1": member_of(ANN)}
 
 
@@ -83,7 +83,7 @@ def test_leaving_is_for_those_who_are_here_over_their_own_attachment() -> None:
     assert refusal(lobby, Sender("s1", "ann", "Ann", "n1", "a0"), Exit()) is Code.NOT_JOINED
     assert lobby.context.turn == Turn()
     assert asked(lobby, ANN, Exit("timeout")) == ("left", ann, "timeout")
-    assert lobby.context.turn.changes == [Gone(ann, "timeout")]
+    assert lobby.context.turn.changes == (Gone(ann, "timeout"),)
     assert lobby.context.turn.before == {"s1": ann}
 
 

@@ -21,11 +21,11 @@ def member(name: str) -> Member:
 
 
 def joins(*names: str) -> Turn:
-    return Turn(changes=[Entered(member(name)) for name in names])
+    return Turn(changes=tuple([Entered(member(name)) for name in names]))
 
 
 def leaves(*names: str) -> Turn:
-    return Turn(changes=[Gone(member(name), "left") for name in names])
+    return Turn(changes=tuple([Gone(member(name), "left") for name in names]))
 
 
 def says(*data: object, **rest: Any) -> Turn:
@@ -102,7 +102,7 @@ def test_a_join_with_an_event_of_its_own_comes_before_it() -> None:
 
 def test_a_move_is_written_but_not_heard() -> None:
     draft = Draft("lobby", 1)
-    add(draft, Turn(changes=[Entered(member("ann"), moved=True)]))
+    add(draft, Turn(changes=(Entered(member("ann"), moved=True),)))
     assert draft.effective
     made = block(draft)
     assert made.entries == ()
@@ -201,9 +201,9 @@ def turn_lists(draw: st.DrawFn) -> list[Turn]:
     for name in draw(st.lists(st.sampled_from(["ann", "bob", "cat", ""]), max_size=12)):
         words = says(*draw(st.lists(st.booleans(), max_size=2)))
         if name and name in here:
-            words.changes = [Gone(member(name), "left")]
+            words.changes = (Gone(member(name), "left"),)
         elif name:
-            words.changes = [Entered(member(name))]
+            words.changes = (Entered(member(name)),)
         here ^= {name} - {""}
         turns.append(words)
     return turns

@@ -24,11 +24,11 @@ def member(name: str) -> Member:
 
 
 def joins(*names: str) -> Turn:
-    return Turn(changes=[Entered(member(name)) for name in names])
+    return Turn(changes=tuple([Entered(member(name)) for name in names]))
 
 
 def leaves(*names: str) -> Turn:
-    return Turn(changes=[Gone(member(name), "left") for name in names])
+    return Turn(changes=tuple([Gone(member(name), "left") for name in names]))
 
 
 def says(*data: object, **rest: Any) -> Turn:
@@ -93,7 +93,7 @@ def test_a_full_draft_fits_a_message_of_the_broker(flood: Flood) -> None:
     while not draft.full:
         taken += 1
         one = Member(f"n1-{taken:026d}", *_rest(flood.member))
-        add(draft, Turn(changes=[Entered(one, flood.moved)], reply=flood.reply))
+        add(draft, Turn(changes=(Entered(one, flood.moved),), reply=flood.reply))
         refused = flood.refusal and ("forbidden", flood.refusal)
         draft.decide(
             Done(one.session, one.attach, taken, one.user, None, 1, flood.reply, refused or None)
