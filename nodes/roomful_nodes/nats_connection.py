@@ -19,7 +19,7 @@ from structlog import get_logger
 from roomful_nodes.nats_address import BrokerError, checked, next_server, without_credentials
 from roomful_nodes.nats_client import LeanClient
 from roomful_nodes.nats_plain import PlainClient
-from roomful_nodes.nats_requests import Answer, NoAnswer, Requests
+from roomful_nodes.nats_requests import Answer, NoAnswer, Requests, Told
 from roomful_nodes.nats_resilient import fits
 from roomful_nodes.nats_wire import Heard
 from roomful_rooms.log import Unavailable
@@ -187,6 +187,17 @@ class NatsConnection:
         if not self._client.back.is_set():
             await self._reconnection(timeout_s)
         return await self._requests.one(subject, payload, header, timeout_s)
+
+    def ask(
+        self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float, told: Told
+    ) -> None:
+        """`request` without a task that waits: `told` hears the answer, or NoAnswer; at once, while
+        disconnected. Raises ValueError for its size."""
+        self._check_size(payload, header)
+        if self._client.back.is_set():
+            self._requests.ask(subject, payload, header, timeout_s, told)
+        else:
+            told(NoAnswer("the broker is away"))
 
     async def series(self, subject: bytes, payload: bytes) -> list[Answer]:
         """Ask and collect answers up to the one with a status. Raises NoAnswer."""

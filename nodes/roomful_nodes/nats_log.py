@@ -5,11 +5,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct, json
 from structlog import get_logger
 
 from roomful_nodes import nats_stored
 from roomful_nodes.nats_connection import NatsConnection, NatsFollowing
-from roomful_nodes.nats_requests import NoAnswer
+from roomful_nodes.nats_requests import Answer, NoAnswer
 from roomful_nodes.nats_stored import IN_FLIGHT, WRONG_LAST, Rejected, Stored, TooMany
 from roomful_nodes.nats_streams import log_stream
 from roomful_nodes.nats_wire import sequence
@@ -51,6 +52,18 @@ class NatsLog:
 
     # -- appending ---------------------------------------------------------------------------------
 
+    def attempt(
+        self, room: RoomName, data: bytes, after: int, told: Callable[[int | None], None]
+    ) -> None:
+        """See `Log.attempt`."""
+        subject = self._place(room)[1].encode()
+        try:
+            self._connection.ask(
+                subject, data, _comes_after(after), APPEND_S, lambda answer: told(_position(answer))
+            )
+        except ValueError:
+            told(None)  # It is too large, as `append` will say.
+
     async def append(self, room: RoomName, data: bytes, after: int) -> int:
         """See `Log.append`. Raises ValueError if the broker takes no message of this size."""
         try:
@@ -61,7 +74,7 @@ class NatsLog:
     async def _write(self, room: RoomName, data: bytes, after: int) -> int:
         """One attempt; its position. Raises Rejected, and NoAnswer with the outcome unknown."""
         subject = self._place(room)[1].encode()
-        header = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: %d\r\n\r\n" % after
+        header = _comes_after(after)
         _, answer = await self._connection.request(subject, data, header, APPEND_S)
         position: int = nats_stored.parsed(answer)["seq"]
         return position
@@ -177,6 +190,32 @@ class NatsLog:
             heard(Record(room, sequence(header), data))
 
         return await self._followed.listen(self._subjects.event(room), hear)
+
+
+class _Acknowledged(Struct):
+    """What the broker says of a message that it was to store, so far as it matters here."""
+
+    seq: int = 0
+    error: object = None
+
+
+_acknowledged: Final = json.Decoder(_Acknowledged).decode
+
+
+def _position(outcome: Answer | NoAnswer) -> int | None:
+    """Where a record has been stored, if that is what the broker answers."""
+    if isinstance(outcome, NoAnswer):
+        return None
+    try:
+        stored = _acknowledged(outcome[1])
+    except ValueError:
+        return None
+    return stored.seq if stored.seq and stored.error is None else None
+
+
+def _comes_after(position: int) -> bytes:
+    """The header of a message that is stored only as the next of its subject after `position`."""
+    return b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: %d\r\n\r\n" % position
 
 
 def _room_of(subject: str) -> RoomName:

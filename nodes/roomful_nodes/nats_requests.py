@@ -2,6 +2,7 @@
 
 from asyncio import Future, TimerHandle, get_running_loop
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -27,13 +28,18 @@ class NobodyThere(NoAnswer):
     """The broker knows of nobody who would answer: a stream without leader, or none at all."""
 
 
-class _Waiting(Struct):
-    """`answers` collects a series; `stall_s` is how long the next one of it may take."""
+Told = Callable[[Answer | NoAnswer], None]
+"""Called once with what became of a question: must not raise."""
 
-    future: "Future[list[Answer]]"
+
+class _Waiting(Struct):
+    """`told` hears the last answer. Of a series, `before` collects the others, each of which may
+    take `stall_s` after the one before it."""
+
+    told: Told
     deadline: float
-    answers: list[Answer]
     stall_s: float = 0.0
+    before: list[Answer] = []
 
 
 class Requests:
@@ -47,11 +53,20 @@ class Requests:
         self._waiting: dict[bytes, _Waiting] = {}
         self._sweeper: TimerHandle | None = None
 
+    def ask(
+        self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float, told: Told
+    ) -> None:
+        """Have `told` hear the answer; or that there is none, at once if too much is waiting."""
+        deadline = get_running_loop().time() + timeout_s
+        self._send(subject, payload, header, _Waiting(told, deadline))
+
     async def one(
         self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float
     ) -> Answer:
         """The answer. Raises NoAnswer."""
-        return (await self._asked(subject, payload, header, timeout_s, 0.0))[0]
+        future: Future[Answer] = get_running_loop().create_future()
+        self.ask(subject, payload, header, timeout_s, partial(_settle, future))
+        return await future
 
     async def series(
         self, subject: bytes, payload: bytes, timeout_s: float, stall_s: float
@@ -60,55 +75,62 @@ class Requests:
 
         `timeout_s` bounds the wait for the first, `stall_s` that for each further one.
         """
-        return await self._asked(subject, payload, None, timeout_s, stall_s)
-
-    def _asked(
-        self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float, stall_s: float
-    ) -> "Future[list[Answer]]":
         loop = get_running_loop()
+        last: Future[Answer] = loop.create_future()
+        before: list[Answer] = []
+        waiting = _Waiting(partial(_settle, last), loop.time() + timeout_s, stall_s, before)
+        self._send(subject, payload, None, waiting)
+        ending = await last
+        return [*before, ending]
+
+    def _send(
+        self, subject: bytes, payload: bytes, header: bytes | None, waiting: _Waiting
+    ) -> None:
         token = b"%x" % next(self._tokens)
-        future: Future[list[Answer]] = loop.create_future()
         if not self._post(subject, payload, header, self._inbox + token):
-            future.set_exception(NoAnswer("too much is waiting to be sent"))
-            return future
-        self._waiting[token] = _Waiting(future, loop.time() + timeout_s, [], stall_s)
+            waiting.told(NoAnswer("too much is waiting to be sent"))
+            return
+        self._waiting[token] = waiting
         if self._sweeper is None:
-            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        return future
+            self._sweeper = get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def heard(
         self, subject: bytes, reply: bytes | None, header: bytes | None, payload: bytes
     ) -> None:
         """An answer has arrived; late ones find nobody waiting."""
         token = subject[len(self._inbox) :]
-        waiting = self._waiting.get(token)
+        waiting = self._waiting.pop(token, None)
         if waiting is None:
             return
         if header is not None and not payload and header.startswith(NO_RESPONDERS):
-            self._fail(token, NobodyThere(subject.decode()))
-            return
-        waiting.answers.append((header, payload))
-        if waiting.stall_s and not status(header):
+            waiting.told(NobodyThere(subject.decode()))
+        elif waiting.stall_s and not status(header):
+            waiting.before.append((header, payload))
             waiting.deadline = get_running_loop().time() + waiting.stall_s
-            return
-        del self._waiting[token]
-        if not waiting.future.done():
-            waiting.future.set_result(waiting.answers)
+            self._waiting[token] = waiting
+        else:
+            waiting.told((header, payload))
 
     def fail_all(self, reason: str) -> None:
         """The connection is gone: no answer will come to what was asked over it."""
-        for token in list(self._waiting):
-            self._fail(token, NoAnswer(reason))
-
-    def _fail(self, token: bytes, error: NoAnswer) -> None:
-        future = self._waiting.pop(token).future
-        if not future.done():
-            future.set_exception(error)
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting.values():
+            one.told(NoAnswer(reason))
 
     def _sweep(self) -> None:
         loop = get_running_loop()
         now = loop.time()
         late = [token for token, waiting in self._waiting.items() if waiting.deadline <= now]
         for token in late:
-            self._fail(token, NoAnswer("no answer in time"))
+            self._waiting.pop(token).told(NoAnswer("no answer in time"))
         self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
+
+
+def _settle(future: "Future[Answer]", outcome: Answer | NoAnswer) -> None:
+    """Whoever waits for it may have given up."""
+    if future.done():
+        return
+    if isinstance(outcome, NoAnswer):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -7,16 +7,20 @@ is read that the log has not acknowledged.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
+
+from msgspec import Struct
 
 from roomful_protocol.blocks import Block, Member, Snapshot
 from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.ids import NodeId, RoomName, SessionId
 from roomful_protocol.messages import Answer
+from roomful_rooms.appends import Appends
 from roomful_rooms.checkpoints import Checkpoints
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
 from roomful_rooms.epochs import Epochs
-from roomful_rooms.log import Archive, Conflict, Log, Shortened
+from roomful_rooms.log import Archive, Conflict, Log
 from roomful_rooms.presence import LISTED
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import Recovered, recover
@@ -28,6 +32,15 @@ Wrote = Callable[[Block, float], None]
 
 class Fenced(Exception):
     """Another activation writes to this room: nothing of this one's draft has happened."""
+
+
+class _Sent(Struct):
+    """A block on its way to the log since `at`, with the `snapshot` that is due behind it."""
+
+    draft: Draft
+    block: Block
+    snapshot: Snapshot | None
+    at: float
 
 
 class Journal:
@@ -56,10 +69,12 @@ class Journal:
         self.draft = Draft(room, 1)
         self._log, self._archive, self._clock = log, archive, clock
         self._epochs, self._tasks, self._wrote = epochs, tasks, wrote
+        self._appends = Appends(room, log=log, epochs=epochs, tasks=tasks)
         self._checkpoints = Checkpoints(room, archive, clock, tasks, keep)
-        self._position = 0
         self._number = 0
-        self._committing: asyncio.Task[None] | None = None
+        self._committing = False
+        self._pausing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._in_flight: Draft | None = None
         self._again: Callable[[], None] = _nothing
         self._ended: Callable[[BaseException], None] = _nothing
@@ -76,7 +91,7 @@ class Journal:
     @property
     def idle(self) -> bool:
         """Nothing waits for the log."""
-        return self._committing is None and not self.draft.answers
+        return not self._committing and not self.draft.answers
 
     async def open(self, again: Callable[[], None], ended: Callable[[BaseException], None]) -> None:
         """Recover the room and fence whoever wrote before.
@@ -99,15 +114,17 @@ class Journal:
         self.recent = Recent(epoch, held.seq - len(held.entries), held.pages)
         self.recent.add(held.entries)
         self.draft = Draft(self.room, held.seq + 1)
+        block, since = self._block(self.draft), self._clock.monotonic()
         try:
-            await self._append(self._block(self.draft), held.position)
+            await self._appends.append(pack_block(block), held.position)
         except Conflict:
             return False
+        self._wrote(block, self._clock.monotonic() - since)
         self._epochs.begun(self.room)
         self._checkpoints.begin(self.recent, held.blocks)
         if not held.whole:
             # Or the next to recover would find the same hole, or a snapshot of what is lost.
-            await self._checkpoints.write(self._snapshot(held.seq), self._position)
+            await self._checkpoints.write(self._snapshot(held.seq), self._appends.position)
             self._checkpoints.blocks = 0
         return True
 
@@ -127,15 +144,6 @@ class Journal:
         presence = self.held.presence
         return presence.as_before(self.before) if self.before else tuple(presence)
 
-    async def _append(self, block: Block, after: int) -> None:
-        started = self._clock.monotonic()
-        try:
-            self._position = await self._log.append(self.room, pack_block(block), after)
-        except Shortened:
-            self._epochs.shortened(self.room)
-            raise
-        self._wrote(block, self._clock.monotonic() - started)
-
     # -- committing --------------------------------------------------------------------------------
 
     def answer(self, answered: Answered, answer: Answer) -> None:
@@ -152,42 +160,77 @@ class Journal:
             self._releasing = False
 
     def kick(self) -> None:
-        """Write what the draft holds, now or as soon as the append in flight is acknowledged."""
-        if self._committing is not None or self._releasing or self._broken:
+        """Write what the draft holds: when this turn of the loop is over, as more may be said in
+        it, or as soon as the append in flight is acknowledged."""
+        if self._committing or self._releasing or self._broken:
             return
         # An answer may lead to the next command at once: then this goes round, and not deeper.
         while self.draft.answers and not self.draft.effective:
             self._release(self._turn_over())
         if self.draft.effective and not self._broken:
-            self._committing = self._tasks.start(self._commit(), f"commit {self.room}")
-            self._committing.add_done_callback(self._if_cancelled)
+            self._committing = True
+            asyncio.get_running_loop().call_soon(self._commit)
 
-    async def _commit(self) -> None:
+    def _commit(self) -> None:
+        if self._broken:
+            return
         try:
-            while not self._broken and (self.draft.effective or self.draft.answers):
-                draft = self._turn_over()
-                if draft.effective:
-                    await self._write(draft)
-                self._release(draft)
+            self._write(self._turn_over())
         except Exception as reason:
-            self._ended(Fenced(self.room) if isinstance(reason, Conflict) else reason)
-        finally:
-            self._committing = None
+            self._fail(reason)
 
-    def _if_cancelled(self, commit: "asyncio.Task[None]") -> None:
-        """What was in flight may be in the log or not: only the next to recover will know."""
-        if commit.cancelled():
-            self._ended(asyncio.CancelledError())
-
-    async def _write(self, draft: Draft) -> None:
-        checkpoints, block = self._checkpoints, self._block(draft)
+    def _write(self, draft: Draft) -> None:
+        block = self._block(draft)
         # Of the room as it is now: later drafts must not be in it.
-        snapshot = self._snapshot(draft.last) if checkpoints.due(draft.bytes) else None
-        await self._append(block, self._position)
-        self.recent.add(block.entries)
-        checkpoints.blocks += 1
-        if snapshot is not None:
-            await checkpoints.start(snapshot, self._position)
+        snapshot = self._snapshot(draft.last) if self._checkpoints.due(draft.bytes) else None
+        sent = _Sent(draft, block, snapshot, self._clock.monotonic())
+        self._appends.begin(pack_block(block), partial(self._stored, sent), self._fail)
+
+    def _stored(self, sent: _Sent) -> None:
+        """The log has acknowledged it."""
+        try:
+            self._wrote(sent.block, self._clock.monotonic() - sent.at)
+            self.recent.add(sent.block.entries)
+            self._checkpoints.blocks += 1
+            if sent.snapshot is None:
+                self._release(sent.draft)
+                self._go_on()
+            else:
+                waiting = self._checkpointed(sent.draft, sent.snapshot)
+                self._pausing = self._tasks.start(waiting, f"pause {self.room}")
+                self._pausing.add_done_callback(self._if_cancelled)
+        except Exception as reason:
+            self._fail(reason)
+
+    async def _checkpointed(self, draft: Draft, snapshot: Snapshot) -> None:
+        """A checkpoint is due: go on when it has begun, which may take long if it is overdue."""
+        try:
+            await self._checkpoints.start(snapshot, self._appends.position)
+            self._release(draft)
+        except Exception as reason:
+            self._fail(reason)
+        else:
+            self._go_on()
+
+    def _if_cancelled(self, pausing: "asyncio.Task[None]") -> None:
+        if pausing.cancelled():
+            self._fail(asyncio.CancelledError())
+
+    def _go_on(self) -> None:
+        self._committing = False
+        self.kick()
+        if not self._committing:
+            self._rest()
+
+    def _fail(self, reason: BaseException) -> None:
+        self._ended(Fenced(self.room) if isinstance(reason, Conflict) else reason)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is written now: whoever closes the room may go on."""
+        self._committing = False
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(None)
 
     def _turn_over(self) -> Draft:
         draft = self._in_flight = self.draft
@@ -213,9 +256,11 @@ class Journal:
         self._broken = True
         # They lead to the actor, which leads here: no cycle may be left of a room that is closed.
         self._again, self._ended = _nothing, _nothing
+        self._appends.abandon()
         self._checkpoints.abandon()
-        if self._committing is not None and self._committing is not asyncio.current_task():
-            self._committing.cancel()
+        if self._pausing is not None and self._pausing is not asyncio.current_task():
+            self._pausing.cancel()
+        self._rest()
         drafts = [draft for draft in (self._in_flight, self.draft) if draft is not None]
         waiting = [answered for draft in drafts for answered, _ in draft.answers]
         for draft in drafts:
@@ -239,11 +284,12 @@ class Journal:
 
     async def close(self) -> None:
         """Write out the draft and a last snapshot, so that the next owner starts at once."""
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
+        while self._committing:
+            self._closing = asyncio.get_running_loop().create_future()
+            await self._closing
         # What was not committed is in memory still: it must not get into a snapshot.
         if self._checkpoints.blocks and not self._broken:
-            await self._checkpoints.start(self._snapshot(self.recent.head), self._position)
+            await self._checkpoints.start(self._snapshot(self.recent.head), self._appends.position)
         await self._checkpoints.settled()
 
 

@@ -50,6 +50,17 @@ class Log(Protocol):
         """
         ...
 
+    def attempt(
+        self, room: RoomName, data: bytes, after: int, told: Callable[[int | None], None]
+    ) -> None:
+        """Write `data` as `append` does, but only once, and with no task that waits for it.
+
+        `told` is called once, now or later, with the position; or with None if that is not known:
+        refused, lost, or acknowledged unheard. Then `append` of the same finds out. `told` must not
+        raise.
+        """
+        ...
+
     async def last(self, room: RoomName) -> Record | None:
         """The newest record, read where writes are decided: never stale. Raises Unavailable."""
         ...

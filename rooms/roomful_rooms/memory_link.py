@@ -55,6 +55,16 @@ class Link:
         self.require()
         return result
 
+    def attempt(self, operation: Callable[[], T | None], told: Callable[[T | None], None]) -> None:
+        """Have the broker do `operation`; `told` hears what it returns, or None if no answer
+        comes."""
+        if not self.up:
+            told(None)
+            return
+        result = operation()
+        # A turn later, as above.
+        get_running_loop().call_soon(lambda: told(result if self.up else None))
+
     async def insist(self, operation: Callable[[], T]) -> T:
         """Have the broker do `operation`, which may be done twice, until the outcome is known."""
         while True:

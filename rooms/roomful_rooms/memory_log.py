@@ -40,6 +40,13 @@ class LogStore:
             follower.tell(record)
         return record.position
 
+    def attempt(self, room: RoomName, data: bytes, after: int) -> int | None:
+        """`append`; None if it is refused."""
+        try:
+            return self.append(room, data, after)
+        except Conflict:
+            return None
+
     def last(self, room: RoomName) -> Record | None:
         records = self.records.get(room)
         return records[-1] if records else None
@@ -71,6 +78,11 @@ class MemoryLog:
         self._store = store
         self._link = link or Link()
         self._followed = followed or self._link
+
+    def attempt(
+        self, room: RoomName, data: bytes, after: int, told: Callable[[int | None], None]
+    ) -> None:
+        self._link.attempt(partial(self._store.attempt, room, data, after), told)
 
     async def append(self, room: RoomName, data: bytes, after: int) -> int:
         # Repeating is safe: the store knows its own bytes again.

@@ -1,6 +1,7 @@
 """The contract of `Log`, on every twin: two nodes, one store of records."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from tests.support.twins import until
@@ -67,6 +68,57 @@ async def test_an_append_after_a_record_that_the_log_has_lost_is_fenced(logs: Lo
     first = await a.append(ROOM, b"one", 0)
     with pytest.raises(Conflict):
         await a.append(ROOM, b"two", first + 1000)
+
+
+async def attempted(log: Log, data: bytes, after: int) -> int | None:
+    """What a single attempt is told."""
+    told: list[int | None] = []
+    log.attempt(ROOM, data, after, told.append)
+    await until(lambda: bool(told))
+    [position] = told
+    return position
+
+
+async def test_an_attempt_tells_where_the_record_is(logs: Logs) -> None:
+    a, b = logs
+    first = await attempted(a, b"one", 0)
+    assert first is not None
+    second = await attempted(b, b"two", first)
+    assert second is not None
+    assert await a.read(ROOM, 0, 10) == [
+        Record(ROOM, first, b"one"), Record(ROOM, second, b"two"),
+    ]  # fmt: skip
+
+
+async def test_many_attempts_in_one_turn_are_each_told_their_own(logs: Logs) -> None:
+    a, b = logs
+    told: dict[str, int | None] = {}
+    rooms = [f"r{n}" for n in range(100)]
+    for room in rooms:
+        a.attempt(room, room.encode(), 0, partial(told.__setitem__, room))
+    await until(lambda: len(told) == len(rooms))
+    for room in rooms:
+        newest = await b.last(room)
+        assert newest == Record(room, told[room] or 0, room.encode())
+
+
+async def test_an_attempt_that_comes_too_late_is_told_nothing(logs: Logs) -> None:
+    a, b = logs
+    first = await a.append(ROOM, b"old owner", 0)
+    second = await b.append(ROOM, b"new owner", first)
+    assert await attempted(a, b"zombie", first) is None
+    with pytest.raises(Conflict):
+        await a.append(ROOM, b"zombie", first)
+    assert await a.last(ROOM) == Record(ROOM, second, b"new owner")
+
+
+async def test_an_append_of_what_an_attempt_has_written_finds_it(logs: Logs) -> None:
+    a, b = logs
+    first = await attempted(a, b"one", 0)
+    assert await a.append(ROOM, b"one", 0) == first
+    second = await b.append(ROOM, b"two", first or 0)
+    assert await a.append(ROOM, b"one", 0) == first
+    assert [record.position for record in await b.read(ROOM, 0, 10)] == [first, second]
 
 
 async def test_one_of_many_rivals_wins(logs: Logs) -> None:

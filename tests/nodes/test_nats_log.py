@@ -12,7 +12,7 @@ from roomful_nodes.nats_archive import NatsArchive
 from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_directory import NatsDirectory
 from roomful_nodes.nats_log import NatsLog
-from roomful_nodes.nats_requests import NoAnswer
+from roomful_nodes.nats_requests import NoAnswer, Told
 from roomful_nodes.nats_stored import IN_FLIGHT, WRONG_LAST, Rejected
 from roomful_nodes.nats_streams import prepare
 from roomful_protocol.subjects import Subjects
@@ -227,6 +227,62 @@ async def cut(connection: NatsConnection, times: int) -> None:
         connection._client.abort()
         await until(lambda: not connection.connected)
         await until(lambda: connection.connected)
+
+
+@pytest.mark.parametrize("answer", [b"", b"?", b"[1]", b'{"seq":"1"}', b'{"seq":0}', b"{}"])
+async def test_an_attempt_is_told_nothing_by_an_answer_that_is_no_acknowledgement(
+    connection: NatsConnection, subjects: Subjects, answer: bytes
+) -> None:
+    told: list[int | None] = []
+    NatsLog(Odd(answer), subjects).attempt(ROOM, b"one", 0, told.append)  # type: ignore[arg-type]
+    assert told == [None]
+
+
+class Odd:
+    """A connection to something that answers like no broker."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def ask(
+        self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float, told: Told
+    ) -> None:
+        told((None, self._answer))
+
+
+async def test_an_attempt_while_the_broker_is_away_is_told_at_once_and_sends_nothing(
+    frail_server: NatsServer, connection: NatsConnection, subjects: Subjects
+) -> None:
+    log = NatsLog(connection, subjects)
+    told: list[int | None] = []
+    frail_server.kill()
+    await until(lambda: not connection.connected)
+    log.attempt(ROOM, b"one", 0, told.append)
+    assert told == [None]
+    frail_server.start()
+    assert await log.last(ROOM) is None
+
+
+async def test_an_attempt_under_way_is_told_of_when_the_broker_dies(
+    frail_server: NatsServer, connection: NatsConnection, subjects: Subjects
+) -> None:
+    log = NatsLog(connection, subjects)
+    told: list[int | None] = []
+    frail_server.pause()
+    log.attempt(ROOM, b"one", 0, told.append)
+    await asyncio.sleep(0)
+    assert told == []
+    frail_server.kill()
+    await until(lambda: told == [None])
+
+
+async def test_an_attempt_at_what_is_larger_than_a_message_is_told_nothing(
+    connection: NatsConnection, subjects: Subjects
+) -> None:
+    told: list[int | None] = []
+    NatsLog(connection, subjects).attempt(ROOM, bytes(2**20), 0, told.append)
+    assert told == [None]
+    assert connection.connected
 
 
 async def test_a_record_larger_than_a_message_is_refused(

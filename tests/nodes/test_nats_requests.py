@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from tests.support.twins import until
 
 from roomful_nodes.nats_requests import NoAnswer, NobodyThere, Requests
 
@@ -46,6 +47,32 @@ async def test_answers_find_who_asked_in_any_order(broker: Broker) -> None:
     broker.answer(0, b"one", HEADER)
     assert await first == (HEADER, b"one")
     assert await second == (None, b"two")
+
+
+async def test_who_does_not_wait_is_told_the_answer_in_the_turn_in_which_it_comes(
+    broker: Broker,
+) -> None:
+    told: list[object] = []
+    broker.requests.ask(b"s", b"", None, 5.0, told.append)
+    broker.answer(0, b"one", HEADER)
+    broker.answer(0, b"again", HEADER)
+    assert told == [(HEADER, b"one")]
+
+
+async def test_who_does_not_wait_is_told_once_that_there_is_no_answer(broker: Broker) -> None:
+    told: list[object] = []
+    for _ in range(3):
+        broker.requests.ask(b"s", b"", None, 0.01, told.append)
+    broker.answer(0, b"", NOBODY)
+    broker.requests.fail_all("the connection was lost")
+    broker.requests.ask(b"s", b"", None, 0.01, told.append)
+    await until(lambda: len(told) == 4)
+    broker.takes = False
+    broker.requests.ask(b"s", b"", None, 0.01, told.append)
+    assert [type(one) for one in told] == [NobodyThere] + [NoAnswer] * 4
+    assert [str(one) for one in told[1:]] == [
+        *["the connection was lost"] * 2, "no answer in time", "too much is waiting to be sent",
+    ]  # fmt: skip
 
 
 async def test_silence_is_no_answer(broker: Broker) -> None:

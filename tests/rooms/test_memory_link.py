@@ -51,6 +51,21 @@ async def test_an_append_whose_acknowledgement_is_cut_off_is_stored(link: Link) 
     assert await appending == 1
 
 
+async def test_an_attempt_is_told_a_turn_later_or_at_once_if_the_link_is_cut(link: Link) -> None:
+    store, told = LogStore(), list[int | None]()
+    log = MemoryLog(store, link)
+    log.attempt("lobby", b"one", 0, told.append)
+    assert told == []
+    await asyncio.sleep(0)
+    assert told == [1]
+    log.attempt("lobby", b"two", 1, told.append)
+    link.cut()
+    await asyncio.sleep(0)
+    assert (told, len(store.read("lobby", 0, 9))) == ([1, None], 2)
+    log.attempt("lobby", b"three", 2, told.append)
+    assert (told, len(store.read("lobby", 0, 9))) == ([1, None, None], 2)
+
+
 async def test_reads_and_directory_calls_are_unavailable(link: Link) -> None:
     store = LogStore()
     log, archive = MemoryLog(store, link), MemoryArchive(store, link)

@@ -89,9 +89,9 @@ def no_lease(patch: pytest.MonkeyPatch) -> None:
 def early_acks(patch: pytest.MonkeyPatch) -> None:
     """Answers go out before the log has the block."""
 
-    async def write_later(self: Any, draft: Any) -> None:
+    def write_later(self: Any, draft: Any) -> None:
         self._release(draft)
-        await write(self, draft)
+        write(self, draft)
 
     write = Journal._write
     patch.setattr(Journal, "_write", write_later)

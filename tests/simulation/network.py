@@ -81,6 +81,19 @@ class Connection(Link):
         except TimeoutError:
             raise Unavailable("no answer") from None
 
+    def attempt(self, operation: Callable[[], T | None], told: Callable[[T | None], None]) -> None:
+        waiting = [told]
+
+        def tell(answer: T | None) -> None:
+            if waiting:
+                waiting.pop()(answer)
+
+        if self.up:
+            self._loop.call_later(ASK_S, tell, None)
+            self._leave(lambda: self._arrive(tell, operation()))
+        else:
+            tell(None)
+
     def send(self, operation: Callable[[], None]) -> None:
         if self.up:
             self._leave(operation)

@@ -137,13 +137,14 @@ class Loop(asyncio.AbstractEventLoop):
         """Cancel all tasks, and never run again."""
         asyncio._set_running_loop(self)
         try:
-            tasks = asyncio.all_tasks(self)
-            for task in sorted(tasks, key=lambda task: task.get_name()):
-                task.cancel()
-            while self._ready and tasks:
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
+            # What runs at the end may start more.
+            while tasks := asyncio.all_tasks(self):
+                for task in sorted(tasks, key=lambda task: task.get_name()):
+                    task.cancel()
+                while self._ready:
+                    handle = self._ready.popleft()
+                    if not handle.cancelled():
+                        handle._run()
         finally:
             asyncio._set_running_loop(None)
         self.stopped = True

@@ -1,7 +1,9 @@
 """Log and archive in memory whose writes a test can hold up, to look at what happens meanwhile."""
 
 import asyncio
+from collections.abc import Callable
 
+from roomful_rooms.log import Conflict
 from roomful_rooms.memory_link import Link
 from roomful_rooms.memory_log import LogStore, MemoryArchive, MemoryLog
 
@@ -14,6 +16,25 @@ class HeldLog(MemoryLog):
         self.may_write, self.may_tell = asyncio.Event(), asyncio.Event()
         self.may_write.set()
         self.may_tell.set()
+        self._held: set[asyncio.Task[None]] = set()
+
+    def attempt(
+        self, room: str, data: bytes, after: int, told: Callable[[int | None], None]
+    ) -> None:
+        if self.may_write.is_set() and self.may_tell.is_set():
+            super().attempt(room, data, after, told)
+            return
+        task = asyncio.create_task(self._attempt(room, data, after, told))
+        self._held.add(task)
+        task.add_done_callback(self._held.discard)
+
+    async def _attempt(
+        self, room: str, data: bytes, after: int, told: Callable[[int | None], None]
+    ) -> None:
+        try:
+            told(await self.append(room, data, after))
+        except Conflict:
+            told(None)
 
     async def append(self, room: str, data: bytes, after: int) -> int:
         await self.may_write.wait()
