@@ -167,12 +167,13 @@ def pauses(first_s: float = 0.002, longest_s: float = 0.5) -> Iterator[float]:
 
 async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
     """What `attempt` returns, tried again for a while if there is no answer. Raises Unavailable."""
-    deadline = get_running_loop().time() + PATIENCE_S
-    for pause in pauses():
+    deadline, waits = get_running_loop().time() + PATIENCE_S, pauses()
+    while True:
         try:
             return await attempt()
         except (NoAnswer, Rejected) as error:
+            # Only now: nearly always there is nothing to wait for, and chance has its price.
+            pause = next(waits)
             if get_running_loop().time() + pause > deadline:
                 raise Unavailable(str(error)) from error
         await sleep(pause)
-    raise AssertionError("pauses never end")

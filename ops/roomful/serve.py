@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from secrets import token_hex
 from typing import Final
 
 import structlog
@@ -18,6 +17,7 @@ from roomful.config import Config
 from roomful.embedded import EmbeddedError, EmbeddedServer
 from roomful.ending import End
 from roomful.failure import Failure
+from roomful.names import names
 from roomful_nodes.nats_broker import Broker, seams_on
 from roomful_nodes.nats_connection import BrokerError
 from roomful_nodes.node import Node
@@ -124,7 +124,7 @@ async def _seams(config: Config, closed: Callable[[], None]) -> AsyncIterator[Se
                 prefix=config.prefix,
                 replicas=config.replicas,
                 clock=clock,
-                new_id=lambda: token_hex(10),
+                new_id=names().__next__,
                 closed=closed,
             )
         )
