@@ -17,6 +17,10 @@ VISITORS: Final = 4096
 """Connections that may stand here at a time."""
 REQUEST_S: Final = 15.0
 """Within this time a whole request must have come, and the next one after it."""
+PACE_S: Final = 0.002
+"""Whoever comes so soon after others is looked at together with those who come then: what a crowd
+needs of the broker is asked for at once, and what is done for each is done by warm caches. One who
+comes alone waits for nobody."""
 
 log = structlog.get_logger()
 
@@ -33,9 +37,15 @@ class Doorstep:
         patience_s: float = REQUEST_S,
     ) -> None:
         self.take, self.server = take, server
+        self._loop = asyncio.get_running_loop()
         self._metrics, self._patience_s = metrics, patience_s
-        # In the order of their coming.
+        # In the order of their coming; and of those who have said nothing yet, until when they may.
         self._visitors: dict[Visitor, None] = {}
+        self._silent: dict[Visitor, float] = {}
+        self._patrol: asyncio.TimerHandle | None = None
+        # Those who have just said something, and when the next of them are looked at.
+        self._asking: list[Visitor] = []
+        self._next = 0.0
 
     def __len__(self) -> int:
         return len(self._visitors)
@@ -43,62 +53,93 @@ class Doorstep:
     def __call__(self) -> asyncio.Protocol:
         return Visitor(self)
 
-    def come(self, visitor: "Visitor") -> asyncio.TimerHandle:
-        """Whoever is still silent when the timer ends has to go."""
+    def come(self, visitor: "Visitor") -> None:
+        """Somebody stands here, and has to go unless it says something in time."""
         if len(self._visitors) >= VISITORS:
             oldest = next(iter(self._visitors))
-            del self._visitors[oldest]
+            self.go(oldest)
             self._metrics.turned_away_idle.inc()
             log.debug("doorstep.full", visitors=VISITORS)
             oldest.transport.abort()
         self._visitors[visitor] = None
-        return asyncio.get_running_loop().call_later(self._patience_s, visitor.transport.abort)
+        self._silent[visitor] = self._loop.time() + self._patience_s
+        if self._patrol is None:
+            # One for all: they are many, and hardly any of them comes to this.
+            self._patrol = self._loop.call_later(self._patience_s, self._look)
 
     def go(self, visitor: "Visitor") -> None:
         self._visitors.pop(visitor, None)
+        self._silent.pop(visitor, None)
+
+    def _look(self) -> None:
+        """Cut those who have been silent for too long; look again when the next one will have."""
+        self._patrol = None
+        now = self._loop.time()
+        while self._silent:
+            visitor, until = next(iter(self._silent.items()))
+            if until > now:
+                self._patrol = self._loop.call_at(until, self._look)
+                return
+            del self._silent[visitor]
+            visitor.transport.abort()
+
+    def asks(self, visitor: "Visitor") -> None:
+        """A visitor has said something: look at what it is, soon."""
+        self._silent.pop(visitor, None)
+        self._asking.append(visitor)
+        if len(self._asking) == 1:
+            now = self._loop.time()
+            wait_s = max(self._next - now, 0.0)
+            self._next = now + wait_s + PACE_S
+            if wait_s:
+                self._loop.call_later(wait_s, self._soon)
+            else:
+                self._soon()
+
+    def _soon(self) -> None:
+        # Some may have gone while this node was asleep, and come back to another one: their
+        # sessions must not be taken from there. Of an end is heard in the turn after this, so all
+        # are looked at in the one after that.
+        self._loop.call_soon(self._loop.call_soon, self._decide)
+
+    def _decide(self) -> None:
+        asking, self._asking = self._asking, []
+        for visitor in asking:
+            visitor.decide()
 
     def close(self) -> None:
         """Cut those who have said nothing; the others are the server's."""
-        for visitor in list(self._visitors):
-            if visitor.silent:
-                visitor.transport.abort()
+        for visitor in list(self._silent):
+            visitor.transport.abort()
+        if self._patrol is not None:
+            self._patrol.cancel()
+            self._patrol = None
 
 
 class Visitor(asyncio.Protocol):
     """One connection, until it is known what it wants."""
 
-    __slots__ = ("_doorstep", "_said", "_server", "_silence", "transport")
+    __slots__ = ("_doorstep", "_said", "_server", "transport")
 
     def __init__(self, doorstep: Doorstep) -> None:
         self._doorstep = doorstep
         self._server: asyncio.Protocol | None = None
-        self._silence: asyncio.TimerHandle | None = None
         self._said = b""
-
-    @property
-    def silent(self) -> bool:
-        """Whether it has said nothing yet."""
-        return self._server is None and not self._said
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by name.
         self.transport = cast("asyncio.Transport", transport)
-        self._silence = self._doorstep.come(self)
+        self._doorstep.come(self)
 
     def data_received(self, data: bytes) -> None:
         if self._server is not None:
             self._server.data_received(data)
             return
         if not self._said:
-            self._hush()
-            # It may have gone while this node was asleep, and come back to another one: its session
-            # must not be taken from there. Its end is heard of in the turn after this, so it is
-            # looked at in the one after that.
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._decide)
+            self._doorstep.asks(self)
         self._said += data
 
-    def _decide(self) -> None:
+    def decide(self) -> None:
         """Whose is it, now that it has said something and is still there?"""
         if self.transport.is_closing():
             return
@@ -116,13 +157,7 @@ class Visitor(asyncio.Protocol):
         if self._server is not None:
             self.transport.set_protocol(self._server)
 
-    def _hush(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._hush()
         self._doorstep.go(self)
         if self._server is not None:
             self._server.connection_lost(exc)
