@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from roomful_nodes.bus import Bus, Message
 from roomful_rooms.log import Following
@@ -13,8 +14,7 @@ LINGER_S: Final = 5.0
 """A subject that nobody needs any more is kept for so long: clients come back."""
 
 
-@dataclass(slots=True)
-class _Subject:
+class _Subject(Struct):
     name: str
     holders: int = 0
     following: Following | None = None
@@ -35,9 +35,11 @@ class Listening:
         self._bus, self._heard = bus, heard
         self._loop, self._tasks = loop, tasks
         self._subjects: dict[str, _Subject] = {}
-        # All that are new in a turn of the loop are subscribed to by one task, and all that end in
-        # one are given up by one: clients come and go by the hundred.
+        # All that are new while others are being subscribed to are subscribed to by the same task,
+        # and all that end in a turn of the loop are given up by one: clients come and go by the
+        # hundred.
         self._new: list[_Subject] = []
+        self._following = False
         self._over: list[_Subject] = []
 
     def hold(self, name: str) -> None:
@@ -46,7 +48,8 @@ class Listening:
         if subject is None:
             subject = self._subjects[name] = _Subject(name)
             self._new.append(subject)
-            if len(self._new) == 1:
+            if not self._following:
+                self._following = True
                 self._tasks.start(self._follow_new(), "listen")
         if subject.linger is not None:
             subject.linger.cancel()
@@ -70,12 +73,16 @@ class Listening:
         await self._close(closing)
 
     async def _follow_new(self) -> None:
-        new, self._new = self._new, []
-        names = [subject.name for subject in new]
-        followings = await self._bus.subscribe_all(names, self._heard)
-        for subject, following in zip(new, followings, strict=True):
-            subject.following = following
-        await self._close([one for one in new if self._subjects.get(one.name) is not one])
+        try:
+            while self._new:
+                new, self._new = self._new, []
+                names = [subject.name for subject in new]
+                followings = await self._bus.subscribe_all(names, self._heard)
+                for subject, following in zip(new, followings, strict=True):
+                    subject.following = following
+                await self._close([one for one in new if self._subjects.get(one.name) is not one])
+        finally:
+            self._following = False
 
     def _expire(self, subject: _Subject) -> None:
         # A timer that has ended still leads to what it was for: no cycle may be left behind.
