@@ -85,6 +85,8 @@ class Gateway:
         )  # fmt: skip
         self._settings = settings
         self._lines: set[Conversation] = set()
+        # Asked for when somebody looks, not told each time that somebody comes or goes.
+        metrics.connections.set_function(self.__len__)
         self.departure = Departure(self._lines, pace=pace, clock=clock)
 
     def __len__(self) -> int:
@@ -158,7 +160,6 @@ class Gateway:
         session, resumed = self._session(query, identity)
         conversation = Conversation(self._services, session, identity, outbox)
         self._lines.add(conversation)
-        self._services.metrics.connections.set(len(self._lines))
         self.sessions.attach(session, conversation)
         log.debug("session.opened", session=session.id, user=session.user, resumed=resumed)
         conversation.greet(resumed=resumed)
@@ -181,7 +182,6 @@ class Gateway:
         close = conversation.outbox.close
         conversation.closed()
         self._lines.discard(conversation)
-        self._services.metrics.connections.set(len(self._lines))
         self.departure.gone()
         session = conversation.session
         reason = "dropped" if close is None else close.slug

@@ -45,7 +45,7 @@ class Sessions:
     ) -> None:
         self._node, self._secrets = node, secrets
         self._bus, self._subjects, self._new_id = bus, subjects, new_id
-        self._loop, self._metrics, self._grace_s = loop, metrics, grace_s
+        self._loop, self._grace_s = loop, grace_s
         self._users = Listening(bus, self._heard_for_user, loop=loop, tasks=tasks)
         self._guests = Listening(bus, self._heard_for_session, loop=loop, tasks=tasks)
         # Each write has its price: what other nodes send one client in a turn is written at once.
@@ -55,6 +55,7 @@ class Sessions:
         self._closed = False
         self._by_id: dict[SessionId, Session] = {}
         self._by_user: dict[UserId, dict[SessionId, Session]] = {}
+        metrics.sessions.set_function(self.__len__)
 
     async def start(self) -> None:
         """Listen for messages to the sessions that were opened here."""
@@ -122,7 +123,6 @@ class Sessions:
         self._by_user.setdefault(user, {})[id] = session
         if home_of(id) != self._node:
             self._guests.hold(self._subjects.session(home_of(id), id))
-        self._metrics.sessions.set(len(self._by_id))
         return session
 
     def attach(self, session: Session, line: Line) -> None:
@@ -179,7 +179,6 @@ class Sessions:
             del self._by_user[session.user]
         if home_of(session.id) != self._node:
             self._guests.release(self._subjects.session(home_of(session.id), session.id))
-        self._metrics.sessions.set(len(self._by_id))
 
     def _let_go(self, session: Session) -> None:
         """Another node has it. Rooms that the client does not join again there are left from here,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,7 +77,7 @@ async def test_the_kernel_spreads_connections_and_metrics_count_all(pair: Pair) 
 
 async def test_metrics_of_one_node_through_any(pair: Pair) -> None:
     for each in pair:
-        each.node.metrics.connections.set(int(each.node.id[1:]))
+        each.node.metrics.connections.set_function(partial(int, each.node.id[1:]))
     # Each connection may reach either: both ways are gone with near certainty.
     for _ in range(10):
         for node in ("n1", "n2"):
