@@ -2,12 +2,12 @@
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
 import jwt
 from jwt.types import Options
+from msgspec import Struct
 
 from roomful_nodes.settings import AuthSettings
 from roomful_protocol.errors import Code, Refused
@@ -27,8 +27,7 @@ _OPTIONS: Final[Options] = {
 _MAC_CHARACTERS: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True, gc=False):
     """A client, as far as it could prove. `rooms`: patterns of what it may join; None: all.
 
     `expires_ms`: when its token ends, ms since 1970. `chosen`: the name was given, not made up.

@@ -8,9 +8,8 @@ are refused, and those that wait for their turn. From the handshake on there is 
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -40,8 +39,7 @@ _END: Final = b"\r\n\r\n"
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """A request for a WebSocket that can be answered: who asks for it, in what it is spoken."""
 
     codec: Codec
