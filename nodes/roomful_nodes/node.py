@@ -95,7 +95,9 @@ class Node:
             self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=seams.clock,
             new_id=seams.new_id, tasks=self.tasks, live=self._live, wrote=self._wrote,
             limits=Limits(settings.mailbox, settings.handler_timeout_s),
-            idle_s=settings.idle_s, grace_s=settings.grace_s, incarnation=seams.incarnation,
+            idle_s=settings.idle_s, grace_s=settings.grace_s,
+            # Nobody asks for so long about what a room has decided.
+            forget_s=3 * settings.request_timeout_s, incarnation=seams.incarnation,
         )  # fmt: skip
 
     @property

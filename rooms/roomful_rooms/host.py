@@ -6,7 +6,7 @@ command is answered `Moved`. That is courtesy, not safety: what keeps two hosts 
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
-from math import inf
+from math import ceil, inf
 
 import structlog
 
@@ -55,6 +55,7 @@ class RoomHost:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         idle_s: float = 300,
         grace_s: float = 15,
+        forget_s: float = 30,
         incarnation: str = "",
     ) -> None:
         self._node = node
@@ -63,6 +64,8 @@ class RoomHost:
         self._now = clock.monotonic
         self._live, self._wrote, self._limits = live, wrote, limits
         self._idle_s = idle_s
+        # Rooms take turns, so that the loop is not held up by all of them at once.
+        self._turns, self._turn = ceil(forget_s / TEND_S), 0
         self._epochs = Epochs(new_id, incarnation)
         self._sweep = Sweep(tasks, grace_s)
         self._terms: dict[Partition, int] = {}
@@ -229,6 +232,7 @@ class RoomHost:
                     self._sweep.look(list(self._actors.values()), frozenset(living()), now)
                     self._beacon(now)
                 self._rest(now)
+                self._forget()
                 if self._costs.due(now):
                     self._costs.look(self._loaded(), now)
             except Exception:
@@ -247,6 +251,15 @@ class RoomHost:
         for room, (_, until) in list(self._failures.items()):
             if now > until + 2 * RESTART_S[1]:
                 del self._failures[room]
+
+    def _forget(self) -> None:
+        """Let the rooms whose turn it is forget sessions that have left them."""
+        self._turn = (self._turn + 1) % self._turns
+        for actor in list(self._actors.values()):
+            journal = actor.journal
+            # A handler in progress may yet undo that somebody has left.
+            if actor.partition % self._turns == self._turn and not journal.before:
+                journal.held.ledger.forget(journal.held.presence)
 
     def _beacon(self, now: float) -> None:
         """Say where busy rooms stand: republication may lose a room's last event, and nothing

@@ -108,6 +108,7 @@ class Ledger:
         self._ids: OrderedDict[_Key, Done] = OrderedDict()
         self._links: OrderedDict[SessionId, Link] = OrderedDict()
         self._numbered = 0
+        self._resting: dict[SessionId, tuple[str, int]] = {}
         for decision in done:
             self.record(decision)
 
@@ -139,6 +140,19 @@ class Ledger:
         if len(self._links) > LINKS:
             self._numbered -= len(self._links.popitem(last=False)[1].decided)
         return link
+
+    def forget(self, members: Container[SessionId]) -> None:
+        """Forget the numbers of sessions that are not among `members` and that nothing was decided
+        for since the last time: their gateways have given up by then what they still asked."""
+        resting = {
+            session: (link.attach, link.last)
+            for session, link in self._links.items()
+            if session not in members
+        }
+        for session in [one for one, at in resting.items() if self._resting.get(one) == at]:
+            self._numbered -= len(self._links.pop(session).decided)
+            del resting[session]
+        self._resting = resting
 
     def verdict(self, command: Command, member: Member | None) -> Answer | None:
         """The answer to a command that must not be carried out (again); None: carry it out.

@@ -6,10 +6,12 @@ from structlog.testing import capture_logs
 from tests.support.hosting import ROOM, Node, Person, World, world
 from tests.support.virtual_time import clock, until, virtual
 
-from roomful_protocol.blocks import Block
+from roomful_protocol.blocks import Block, Member
 from roomful_protocol.codecs.stored import pack_block
+from roomful_protocol.frames import NEW
 from roomful_protocol.ids import partition_of
-from roomful_protocol.messages import Accepted, Moved
+from roomful_protocol.messages import Accepted, Denied, Enter, Moved
+from roomful_rooms.actor import Limits
 from roomful_rooms.host import RESTART_S
 from roomful_rooms.room import ChatRoom, Context
 from roomful_rooms.waking import AGAIN_S
@@ -178,3 +180,38 @@ async def test_what_is_released_has_finished_and_left_a_snapshot() -> None:
         assert running(node) == set()
         assert node.archive.saved[-1] == "snap"
         assert isinstance(await ann.say("too late").answered(), Moved)
+
+
+@virtual
+async def test_who_has_left_is_forgotten_when_nobody_can_ask_for_it_any_more() -> None:
+    """And not before: a join that comes once more must not begin anew."""
+    async with world() as w:
+        node = w.node()
+        node.tasks.start(node.host.tend(lambda: [("n1", "")]), "tend")
+        ann, bob = await Person(w, node, "ann").entered(), await Person(w, node, "bob").entered()
+        ledger = node.host._actors[ROOM].journal.held.ledger
+        await bob.leave().answered()
+        late = bob.ask(Enter(NEW, None), n=1, base=1)
+        assert isinstance(await late.answered(), Denied)
+        await asyncio.sleep(29)
+        late = bob.ask(Enter(NEW, None), n=1, base=1)
+        assert isinstance(await late.answered(), Denied)
+        await asyncio.sleep(32)
+        assert ledger.link(bob.sender.session, bob.sender.attach) is None
+        assert ledger.link(ann.sender.session, ann.sender.attach) is not None, "it is still here"
+
+
+@virtual
+async def test_nobody_is_forgotten_whose_leaving_may_yet_fail() -> None:
+    class Held(ChatRoom):
+        async def on_leave(self, member: Member, reason: str) -> None:
+            await asyncio.sleep(90)
+
+    async with world() as w:
+        node = w.node(Held, limits=Limits(handler_s=100))
+        node.tasks.start(node.host.tend(lambda: [("n1", "")]), "tend")
+        ann = await Person(w, node, "ann").entered()
+        ledger = node.host._actors[ROOM].journal.held.ledger
+        ann.leave()
+        await asyncio.sleep(80)
+        assert ledger.link(ann.sender.session, ann.sender.attach) is not None

@@ -241,6 +241,35 @@ def test_sessions_that_were_silent_for_longest_are_forgotten_first(
     ]  # fmt: skip
 
 
+def test_who_has_left_is_forgotten_once_nothing_is_asked_of_it_any_more() -> None:
+    ledger, ann, bob = Ledger(), sender(), sender("s2", "a2", "bob")
+    for one in (ann, bob):
+        ledger.record(done(one, 1))
+        ledger.record(done(one, 2, id=UUID + one.user))
+    left = command(bob, ENTER, 1)
+    ledger.forget({"s1"})
+    assert isinstance(ledger.verdict(left, None), Denied), "it may just have left"
+    ledger.record(done(bob, 3))
+    ledger.forget({"s1"})
+    assert isinstance(ledger.verdict(left, None), Denied), "it has asked since"
+    ledger.forget({"s1"})
+    assert ledger.link("s2", "a2") is None
+    assert [one.n for one in ledger if one.session == "s2"] == [0], "by its id it is known"
+    assert verdict(ledger, command(ann, say(), 2)) == Accepted(1, duplicate=True), "who is here"
+
+
+def test_what_is_forgotten_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 4)
+    ledger, ann = Ledger(), sender()
+    for number in range(4):
+        ledger.record(done(sender(f"g{number}", "a"), 1))
+    ledger.forget(())
+    ledger.forget(())
+    for n in range(1, 5):
+        ledger.record(done(ann, n, seq=n))
+    assert verdict(ledger, command(ann, say(), 1)) == Accepted(1, duplicate=True)
+
+
 def test_numbers_outlive_the_decisions_across_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 4)
     ledger, quiet, loud = Ledger(), sender("s1", "a1"), sender("s2", "a2", "bob")

@@ -26,10 +26,7 @@ from roomful_rooms.ledger import GLOBAL_ID, Ledger
 
 ENTER = Enter(NEW, None)
 UUID = "0123456789abcdef"
-
-
-ENTER = Enter(NEW, None)
-UUID = "0123456789abcdef"
+GIVEN_UP = Denied("unavailable", "Nobody answered in time.")
 
 
 def sender(session: str = "s1", attach: str = "a1", user: str = "ann") -> Sender:
@@ -60,10 +57,12 @@ def verdict(ledger: Ledger, asked: Command) -> Answer | None:
 
 @dataclass
 class Lane:
-    """A gateway's numbering of one attachment, and what it was told of each number."""
+    """A gateway's numbering of one attachment, and what it was told of each number; up to `lost`
+    what was asked cannot come any more."""
 
     by: Sender
     last: int = 0
+    lost: int = 0
     asks: dict[int, Ask] = field(default_factory=dict)
     told: dict[int, Answer] = field(default_factory=dict)
 
@@ -75,6 +74,12 @@ class Lane:
     def command(self, n: int) -> Command:
         base = next(one for one in range(1, self.last + 2) if one not in self.told)
         return command(self.by, self.asks[n], n, min(base, n))
+
+    def give_up(self) -> None:
+        """Nothing that was asked so far is asked again, or still on its way."""
+        self.lost = self.last
+        for n in self.asks:
+            self.told.setdefault(n, GIVEN_UP)
 
 
 class Decided(RuleBasedStateMachine):
@@ -144,7 +149,7 @@ class Decided(RuleBasedStateMachine):
     def deliver(self, sent: tuple[int, Command], refuses: bool, heard: bool) -> None:
         """Whatever was ever sent to this owner may come now, or again."""
         owner, asked = sent
-        if owner != self.owner:
+        if owner != self.owner or asked.n <= self.by_attach[asked.sender.attach].lost:
             return
         answer = self._room(asked, refuses and not isinstance(asked.ask, Exit))
         lane = self.by_attach[asked.sender.attach]
@@ -200,6 +205,15 @@ class Decided(RuleBasedStateMachine):
         self.snapshot = stored(self.ledger, self.members)
         self.blocks = []
         self.riding = []
+
+    @rule()
+    def forget(self) -> None:
+        """So much later that gateways have given up whatever they asked before."""
+        for lane in self.by_attach.values():
+            if lane.by.session not in self.members:
+                lane.give_up()
+        self.ledger.forget(self.members)
+        self.ledger.forget(self.members)
 
     @rule()
     def crash(self) -> None:

@@ -11,9 +11,13 @@ from roomful.bench.subject import Bench
 
 ONE_WAVE: Final = 500
 ROOMS: Final = 50
-WARM_WAVES: Final = 8
+WARM_WAVES: Final = 56
+"""Until each room has heard of more comings and goings than it keeps in memory."""
 WAVES: Final = 40
 """20,000 connections."""
+TIMEOUT_S: Final = 2.0
+"""How long a command is retried: three times as long a room remembers what those have asked who
+have left it, or up to twice that."""
 GRACE_S: Final = 1.0
 """After it, who has vanished has left: it is forgotten, as far as it ever will be."""
 BOUND: Final = 1.05
@@ -21,7 +25,9 @@ BOUND: Final = 1.05
 
 def once(bench: Bench) -> Iterator[Reading]:
     with (
-        bench.node(None, "--grace-s", f"{GRACE_S:g}") as node,
+        bench.node(
+            None, "--grace-s", f"{GRACE_S:g}", "--request-timeout-s", f"{TIMEOUT_S:g}"
+        ) as node,
         Crowd.gathering() as crowd,
         Window(node.pids) as window,
     ):
