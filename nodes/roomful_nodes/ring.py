@@ -25,8 +25,11 @@ class Ring:
         """Add entries that follow the newest one."""
         self._entries.extend(entries)
         self._bytes += sum([len(entry.frame) for entry in entries])
-        while self._bytes > KEPT_BYTES or len(self._entries) > KEPT:
-            self._bytes -= len(self._entries.popleft().frame)
+        oldest = self._entries.popleft
+        for _ in range(len(self._entries) - KEPT):
+            self._bytes -= len(oldest().frame)
+        while self._bytes > KEPT_BYTES:
+            self._bytes -= len(oldest().frame)
 
     def clear(self) -> None:
         self._entries.clear()

@@ -153,17 +153,16 @@ class Router:
         owner = pending.asked_of = self._owner(lane.room)
         if self._paused:
             self._paused.discard(reference)
-        if owner is None:
-            self._retry(pending)
-            return
-        command = lane.command(pending.ask, pending.n)
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
             pending.due = None
+            command = lane.command(pending.ask, pending.n)
             self._host.receive(command, partial(self._settle, reference))
+        elif owner is None:
+            self._retry(pending)
         else:
             pending.due = self._now() + ATTEMPT_S
-            self._commands.add(owner, (reference, command))
+            self._commands.add(owner, (reference, lane.command(pending.ask, pending.n)))
 
     def look(self) -> None:
         """Rooms may have other owners now: whoever waits for that need not wait any longer."""
@@ -190,21 +189,22 @@ class Router:
         pending = self._pending.pop(reference, None)
         if pending is None:
             return
-        if isinstance(answer, Moved):
+        metrics = self._metrics
+        if isinstance(answer, Accepted):
+            tally = metrics.commands_duplicate if answer.duplicate else metrics.commands_accepted
+        elif isinstance(answer, Denied):
+            tally = metrics.commands_denied
+        elif isinstance(answer, Moved):
             self._pending[reference] = pending
-            self._metrics.commands_moved.inc()
+            metrics.commands_moved.inc()
             self._retry(pending)
             return
+        else:
+            tally = metrics.commands_accepted
+        tally.count += 1
+        metrics.command_seconds.observe(self._now() - pending.asked)
         if self._paused:
             self._paused.discard(reference)
-        metrics = self._metrics
-        metrics.command_seconds.observe(self._now() - pending.asked)
-        if isinstance(answer, Denied):
-            metrics.commands_denied.count += 1
-        elif isinstance(answer, Accepted) and answer.duplicate:
-            metrics.commands_duplicate.count += 1
-        else:
-            metrics.commands_accepted.count += 1
         pending.lane.settle(pending.n, pending.answered, answer)
 
     async def _sweep(self) -> None:

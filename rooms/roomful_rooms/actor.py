@@ -189,26 +189,22 @@ class RoomActor:
 
     def _next(self) -> None:
         """Handle what waits, as far as it goes."""
+        if (room := self._room) is None:
+            return  # Not yet; once it is there, `_open` comes here.
         while self._mailbox and self._running is None and not self.journal.draft.full:
-            self._handle(self._room_now, *self._mailbox.popleft())
+            self._handle(room, *self._mailbox.popleft())
         self.journal.kick()
 
     def _handle(self, room: Room, command: Command, answered: Answered) -> None:
         self.last_used = self._now()
-        ask = command.ask
-        if isinstance(ask, Read):
-            # Out of turn, and even if the mailbox is full: all that is here is committed.
-            give(answered, self.journal.recent.read(ask))
+        if isinstance(command.ask, (Read, Who)):
+            self._look(command.ask, answered)
             return
         held = self.journal.held
         member = held.presence.get(command.sender.session)
-        if isinstance(ask, Who):
-            ready: Answer | None = listing(self.journal)
-        elif (ready := held.ledger.verdict(command, member)) is not None:
-            self._renumber(command, ready)
-        if ready is not None:
-            # Neither a list nor a repeat may overtake what is still on its way to the log.
-            self.journal.answer(answered, ready)
+        decided = held.ledger.verdict(command, member)
+        if decided is not None:
+            self._repeat(command, answered, decided)
             return
         turn = room.context.turn = Turn()
         try:
@@ -221,18 +217,22 @@ class RoomActor:
         else:
             self._finish(command, answered, turn)
 
-    def _renumber(self, command: Command, answer: Answer) -> None:
-        """What was decided under another number already is decided under this one, too."""
+    def _look(self, ask: Read | Who, answered: Answered) -> None:
+        if isinstance(ask, Read):
+            # Out of turn, and even if the mailbox is full: all that is here is committed.
+            give(answered, self.journal.recent.read(ask))
+        else:
+            # A list may not overtake what is still on its way to the log.
+            self.journal.answer(answered, listing(self.journal))
+
+    def _repeat(self, command: Command, answered: Answered, decided: Answer) -> None:
+        """What is decided already may be so under another number: then it is under this one, too.
+        The decision may still be on its way to the log."""
         ledger = self.journal.held.ledger
-        if (done := ledger.renumbered(command, answer)) is not None:
+        if (done := ledger.renumbered(command, decided)) is not None:
             ledger.record(done)
             self.journal.draft.decide(done)
-
-    @property
-    def _room_now(self) -> Room:
-        if self._room is None:
-            raise RuntimeError("The room is not open yet.")
-        return self._room
+        self.journal.answer(answered, decided)
 
     def _start(
         self, command: Command, answered: Answered, turn: Turn, waiting: Awaitable[object]
