@@ -6,7 +6,8 @@ been attached, one that is behind) get a run of their own, until they are where 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from roomful_nodes.metrics import Metrics
@@ -32,6 +33,9 @@ class Follower(Viewer, Protocol):
     def fell_behind(self, last: int) -> None:
         """Too much waits for its socket: it is not served any more after seq `last`."""
         ...
+
+
+NOBODY: Final[Mapping[Follower, int]] = MappingProxyType({})
 
 
 class Fanout:
@@ -118,8 +122,29 @@ class Fanout:
         if not entries:
             return
         self._busy = len(entries) > 1
-        behind = len(self._behind) * sum([not entry.seq for entry in entries])
-        exceptions = self._exceptions(entries, self._behind if behind else ())
+        shed = 0
+        if self._deviating or self._behind or not self._write_alike(entries):
+            shed = self._write_apart(entries)
+        self._metrics.deliveries.count += len(entries) * len(self._followers) - shed
+        self._inspect()
+
+    def _write_alike(self, entries: Sequence[Entry]) -> bool:
+        """Write the same to everybody, as is right nearly always. False if it would be wrong for
+        somebody: then nothing is written."""
+        before = self._plain
+        for codec, members in self._by_codec().items():
+            run = common_run(entries, codec, before)
+            if run is None:
+                return False
+            data, self._plain = run
+            self._write(data, members, NOBODY)
+        return True
+
+    def _write_apart(self, entries: Sequence[Entry]) -> int:
+        """Write the plain run to most, and to others what is right for them. Returns how many
+        ephemeral frames were left out, as their clients are behind."""
+        shed = len(self._behind) * sum([not entry.seq for entry in entries])
+        exceptions = self._exceptions(entries, self._behind if shed else ())
         wires, plain = Wires(), self._plain
         for codec, members in self._by_codec().items():
             run = common_run(entries, codec, self._plain)
@@ -127,11 +152,10 @@ class Fanout:
             self._write(data, members, exceptions)
         if exceptions:
             self._write_exceptions(entries, wires, exceptions, plain)
-        if behind:
-            self._metrics.shed.inc(behind)
+        if shed:
+            self._metrics.shed.inc(shed)
         self._plain = plain
-        self._metrics.deliveries.inc(len(entries) * len(self._followers) - behind)
-        self._inspect()
+        return shed
 
     def _by_codec(self) -> dict[Codec, list[tuple[Push, Follower]]]:
         # Not rebuilt per join or leave: with many of them that would be quadratic.
@@ -146,7 +170,7 @@ class Fanout:
         self,
         data: bytes,
         members: Iterable[tuple[Push, Follower]],
-        exceptions: dict[Follower, int],
+        exceptions: Mapping[Follower, int],
     ) -> None:
         if not data:
             return

@@ -43,7 +43,9 @@ class Metrics:
         self.turned_away_full = turned_away.labels("full")
         self.turned_away_idle = turned_away.labels("idle")
         self.closed = labelled("closed", "WebSockets closed from here, by bye.", "reason")
-        self.deliveries = counter("deliveries", "Frames written to clients.")
+        self.deliveries = Tally()
+        text = "Frames written to clients."
+        registry.register(Tallies("roomful_deliveries", text, {"": self.deliveries}))
         self.rate_limited = counter("rate_limited", "Messages refused as more than allowed.")
         self.shed = counter("shed", "Ephemeral frames not written to clients that were behind.")
         self.lagging = counter("lagging", "Times a client fell back to reading the log.")

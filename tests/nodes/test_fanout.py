@@ -176,7 +176,7 @@ async def test_a_member_that_is_behind_gets_no_ephemeral_frames(
     assert len(slow.frames) == 2
     assert len(fast.frames) == 4
     assert metrics.shed._value.get() == 2
-    assert metrics.deliveries._value.get() == 6
+    assert metrics.deliveries.count == 6
 
 
 async def test_a_member_that_is_far_behind_is_let_go_with_its_place(fanout: Fanout) -> None:
