@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import structlog
 
+from roomful_nodes.delays import Delays
 from roomful_nodes.metrics import Metrics
 
 VISITORS: Final = 4096
@@ -38,11 +39,10 @@ class Doorstep:
     ) -> None:
         self.take, self.server = take, server
         self._loop = asyncio.get_running_loop()
-        self._metrics, self._patience_s = metrics, patience_s
-        # In the order of their coming; and of those who have said nothing yet, until when they may.
+        self._metrics = metrics
+        # In the order of their coming; and the patience with those who have said nothing yet.
         self._visitors: dict[Visitor, None] = {}
-        self._silent: dict[Visitor, float] = {}
-        self._patrol: asyncio.TimerHandle | None = None
+        self._silent = Delays[Visitor](patience_s, Visitor.cut, self._loop)
         # Those who have just said something, and when the next of them are looked at.
         self._asking: list[Visitor] = []
         self._next = 0.0
@@ -60,32 +60,17 @@ class Doorstep:
             self.go(oldest)
             self._metrics.turned_away_idle.inc()
             log.debug("doorstep.full", visitors=VISITORS)
-            oldest.transport.abort()
+            oldest.cut()
         self._visitors[visitor] = None
-        self._silent[visitor] = self._loop.time() + self._patience_s
-        if self._patrol is None:
-            # One for all: they are many, and hardly any of them comes to this.
-            self._patrol = self._loop.call_later(self._patience_s, self._look)
+        self._silent.begin(visitor)
 
     def go(self, visitor: "Visitor") -> None:
         self._visitors.pop(visitor, None)
-        self._silent.pop(visitor, None)
-
-    def _look(self) -> None:
-        """Cut those who have been silent for too long; look again when the next one will have."""
-        self._patrol = None
-        now = self._loop.time()
-        while self._silent:
-            visitor, until = next(iter(self._silent.items()))
-            if until > now:
-                self._patrol = self._loop.call_at(until, self._look)
-                return
-            del self._silent[visitor]
-            visitor.transport.abort()
+        self._silent.call_off(visitor)
 
     def asks(self, visitor: "Visitor") -> None:
         """A visitor has said something: look at what it is, soon."""
-        self._silent.pop(visitor, None)
+        self._silent.call_off(visitor)
         self._asking.append(visitor)
         if len(self._asking) == 1:
             now = self._loop.time()
@@ -109,11 +94,9 @@ class Doorstep:
 
     def close(self) -> None:
         """Cut those who have said nothing; the others are the server's."""
-        for visitor in list(self._silent):
-            visitor.transport.abort()
-        if self._patrol is not None:
-            self._patrol.cancel()
-            self._patrol = None
+        for visitor in self._silent:
+            visitor.cut()
+        self._silent.close()
 
 
 class Visitor(asyncio.Protocol):
@@ -150,6 +133,10 @@ class Visitor(asyncio.Protocol):
         self._server = self._doorstep.server()
         self._server.connection_made(self.transport)
         self._server.data_received(said)
+
+    def cut(self) -> None:
+        """It has stood here for too long."""
+        self.transport.abort()
 
     def enter(self) -> None:
         """It stands here no more: what happens to it from now on is the server's alone."""

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from roomful_nodes.bus import Bus, Message
+from roomful_nodes.delays import Delays
 from roomful_rooms.log import Following
 from roomful_rooms.tasks import Tasks
 
@@ -14,11 +15,10 @@ LINGER_S: Final = 5.0
 """A subject that nobody needs any more is kept for so long: clients come back."""
 
 
-class _Subject(Struct):
+class _Subject(Struct, eq=False):
     name: str
     holders: int = 0
     following: Following | None = None
-    linger: asyncio.TimerHandle | None = None
 
 
 class Listening:
@@ -33,7 +33,8 @@ class Listening:
         tasks: Tasks,
     ) -> None:
         self._bus, self._heard = bus, heard
-        self._loop, self._tasks = loop, tasks
+        self._tasks = tasks
+        self._lingering = Delays[_Subject](LINGER_S, self._expire, loop)
         self._subjects: dict[str, _Subject] = {}
         # All that are new while others are being subscribed to are subscribed to by the same task,
         # and all that end in a turn of the loop are given up by one: clients come and go by the
@@ -51,9 +52,8 @@ class Listening:
             if not self._following:
                 self._following = True
                 self._tasks.start(self._follow_new(), "listen")
-        if subject.linger is not None:
-            subject.linger.cancel()
-            subject.linger = None
+        if not subject.holders:
+            self._lingering.call_off(subject)
         subject.holders += 1
 
     def release(self, name: str) -> None:
@@ -62,14 +62,12 @@ class Listening:
             return  # All are closed already.
         subject.holders -= 1
         if not subject.holders:
-            subject.linger = self._loop.call_later(LINGER_S, self._expire, subject)
+            self._lingering.begin(subject)
 
     async def close(self) -> None:
         """Stop listening to all."""
         closing, self._subjects = list(self._subjects.values()), {}
-        for subject in closing:
-            if subject.linger is not None:
-                subject.linger.cancel()
+        self._lingering.close()
         await self._close(closing)
 
     async def _follow_new(self) -> None:
@@ -85,8 +83,6 @@ class Listening:
             self._following = False
 
     def _expire(self, subject: _Subject) -> None:
-        # A timer that has ended still leads to what it was for: no cycle may be left behind.
-        subject.linger = None
         del self._subjects[subject.name]
         self._over.append(subject)
         if len(self._over) == 1:

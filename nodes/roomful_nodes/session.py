@@ -1,6 +1,5 @@
 """One client's logical connection: it has a name, and survives a short disconnect."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -31,7 +30,7 @@ class Session:
     session has had. `parked` are the rooms that it is in by an earlier socket and has not joined
     again by this one."""
 
-    __slots__ = ("connection", "grace", "id", "line", "name", "parked", "secret", "user")
+    __slots__ = ("connection", "id", "line", "name", "parked", "secret", "user")
 
     def __init__(self, id: SessionId, user: UserId, name: str) -> None:
         self.id = id
@@ -41,8 +40,6 @@ class Session:
         self.secret = ""
         self.line: Line | None = None
         self.parked: dict[RoomName, Membership] = {}
-        # Ends the patience with what is parked, and with the session if it has no line then.
-        self.grace: asyncio.TimerHandle | None = None
 
     def park(self, line: Line) -> None:
         """`line` is no more: its rooms wait for the client to come back."""

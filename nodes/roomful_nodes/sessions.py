@@ -9,6 +9,7 @@ import structlog
 from roomful_nodes.auth import Identity, Secrets
 from roomful_nodes.batches import Batches
 from roomful_nodes.bus import Bus, Message
+from roomful_nodes.delays import Delays
 from roomful_nodes.listening import Listening
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.receipts import Receipts
@@ -45,7 +46,8 @@ class Sessions:
     ) -> None:
         self._node, self._secrets = node, secrets
         self._bus, self._subjects, self._new_id = bus, subjects, new_id
-        self._loop, self._grace_s = loop, grace_s
+        # The patience with what is parked, and with the session if it has no line when that ends.
+        self._graces = Delays[Session](grace_s, self._expire, loop)
         self._users = Listening(bus, self._heard_for_user, loop=loop, tasks=tasks)
         self._guests = Listening(bus, self._heard_for_session, loop=loop, tasks=tasks)
         # Each write has its price: what other nodes send one client in a turn is written at once.
@@ -66,9 +68,7 @@ class Sessions:
     async def close(self) -> None:
         """Forget all sessions without a word: they may go on elsewhere."""
         self._closed = True
-        for session in self._by_id.values():
-            if session.grace is not None:
-                session.grace.cancel()
+        self._graces.close()
         if self._own is not None:
             await self._own.close()
         await self._receipts.close()
@@ -153,13 +153,10 @@ class Sessions:
             self._wait(session)
 
     def _wait(self, session: Session) -> None:
-        if session.grace is not None:
-            session.grace.cancel()
         if not self._closed:
-            session.grace = self._loop.call_later(self._grace_s, self._expire, session)
+            self._graces.begin(session)
 
     def _expire(self, session: Session) -> None:
-        session.grace = None
         session.leave_parked("timeout")
         # One that another node has is none of ours any more.
         if session.line is None and self._by_id.get(session.id) is session:
@@ -167,9 +164,7 @@ class Sessions:
             self._remove(session)
 
     def _remove(self, session: Session) -> None:
-        if session.grace is not None:
-            session.grace.cancel()
-            session.grace = None
+        self._graces.call_off(session)
         if self._by_id.get(session.id) is not session:
             return
         del self._by_id[session.id]

@@ -1,0 +1,60 @@
+"""What waits for the same time as many others do, by one timer for all of them.
+
+A timer of the loop takes longer to make and to end than most of what it is for, and some memory:
+thousands of clients that come or go in one moment would need thousands of them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class Delays(Generic[K]):
+    """`over` is called for each that was begun, `seconds` later, unless it was called off."""
+
+    def __init__(
+        self, seconds: float, over: Callable[[K], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._seconds, self._over, self._loop = seconds, over, loop
+        # By when they are over, which is the order of their beginning.
+        self._until: dict[K, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __contains__(self, one: object) -> bool:
+        return one in self._until
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(list(self._until))
+
+    def begin(self, one: K) -> None:
+        """From now on; anew, if it has begun before."""
+        self._until.pop(one, None)
+        self._until[one] = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+
+    def call_off(self, one: K) -> None:
+        """That of one which has not begun, or is over, is none."""
+        self._until.pop(one, None)
+
+    def close(self) -> None:
+        """Call off all."""
+        self._until.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._until:
+            one, until = next(iter(self._until.items()))
+            # Clocks of timers are coarse: what is over within this millisecond is over.
+            if until > now + 0.001:
+                break
+            del self._until[one]
+            self._over(one)
+        if self._until and self._timer is None:
+            self._timer = self._loop.call_at(next(iter(self._until.values())), self._look)

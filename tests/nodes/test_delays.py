@@ -1,0 +1,70 @@
+"""Many that wait for the same time: each gets its own, by one timer."""
+
+import asyncio
+
+from tests.support.virtual_time import virtual
+
+from roomful_nodes.delays import Delays
+
+
+class Waiting:
+    """Delays of a second, and what was over when, since the beginning."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.began = self.loop.time()
+        self.over: list[tuple[str, float]] = []
+        self.delays = Delays[str](1.0, self._note, self.loop)
+
+    def _note(self, one: str) -> None:
+        self.over.append((one, round(self.loop.time() - self.began, 2)))
+
+
+@virtual
+async def test_each_is_over_after_its_own_time() -> None:
+    waiting = Waiting()
+    for name in "abc":
+        waiting.delays.begin(name)
+        await asyncio.sleep(0.4)
+    await asyncio.sleep(5)
+    assert waiting.over == [("a", 1.0), ("b", 1.4), ("c", 1.8)]
+    assert not list(waiting.delays)
+
+
+@virtual
+async def test_what_is_called_off_is_not_over_and_what_begins_anew_is_later() -> None:
+    waiting = Waiting()
+    for name in "abc":
+        waiting.delays.begin(name)
+    await asyncio.sleep(0.5)
+    waiting.delays.call_off("a")
+    waiting.delays.call_off("nobody")
+    waiting.delays.begin("b")
+    await asyncio.sleep(5)
+    assert waiting.over == [("c", 1.0), ("b", 1.5)]
+
+
+@virtual
+async def test_what_is_over_may_begin_again_at_once() -> None:
+    waiting = Waiting()
+    again = iter(["b"])
+
+    def over(one: str) -> None:
+        waiting.over.append((one, round(waiting.loop.time() - waiting.began, 2)))
+        for next_one in again:
+            delays.begin(next_one)
+
+    delays = Delays[str](1.0, over, waiting.loop)
+    delays.begin("a")
+    await asyncio.sleep(5)
+    assert waiting.over == [("a", 1.0), ("b", 2.0)]
+
+
+@virtual
+async def test_nothing_is_over_after_the_end() -> None:
+    waiting = Waiting()
+    waiting.delays.begin("a")
+    assert "a" in waiting.delays
+    waiting.delays.close()
+    await asyncio.sleep(5)
+    assert waiting.over == []
