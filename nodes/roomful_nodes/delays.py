@@ -17,7 +17,7 @@ class Delays(Generic[K]):
     def __init__(
         self, seconds: float, over: Callable[[K], None], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._seconds, self._over, self._loop = seconds, over, loop
+        self.seconds, self._over, self._loop = seconds, over, loop
         # By when they are over, which is the order of their beginning.
         self._until: dict[K, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -31,9 +31,9 @@ class Delays(Generic[K]):
     def begin(self, one: K) -> None:
         """From now on; anew, if it has begun before."""
         self._until.pop(one, None)
-        self._until[one] = self._loop.time() + self._seconds
+        self._until[one] = self._loop.time() + self.seconds
         if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._look)
+            self._timer = self._loop.call_later(self.seconds, self._look)
 
     def call_off(self, one: K) -> None:
         """That of one which has not begun, or is over, is none."""

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from roomful_nodes.backoff import BACKOFF_S, Backoff
 from roomful_nodes.chain import Chain
+from roomful_nodes.delays import Delays
 from roomful_nodes.fanout import Fanout, Follower
 from roomful_nodes.history import History
 from roomful_nodes.metrics import Metrics
@@ -52,18 +53,18 @@ class Feed:
         *,
         reader: Sender,
         history: History,
+        patience: "Delays[Feed]",
         loop: asyncio.AbstractEventLoop,
         tasks: Tasks,
         metrics: Metrics,
     ) -> None:
         self.room = room
-        self._reader, self._history = reader, history
-        self._loop, self._tasks, self._metrics = loop, tasks, metrics
+        self._reader, self._history, self._patience = reader, history, patience
+        self._tasks, self._metrics = tasks, metrics
         self._chain = Chain()
         self._ring = Ring()
         self._fanout = Fanout(loop, metrics)
         self._held: dict[Follower, _Held] = {}
-        self._waiting: asyncio.TimerHandle | None = None
         self._repair: asyncio.Task[None] | None = None
         self._unchecked = False
         self.backoff = Backoff()
@@ -160,11 +161,11 @@ class Feed:
     def _expect(self, seq: int) -> None:
         """`seq` exists: if it is not heard of in a moment, read it."""
         self._chain.expect(seq)
-        if self._waiting is None and self._repair is None:
-            self._waiting = self._loop.call_later(PATIENCE_S, self._waited)
+        if self._repair is None and self not in self._patience:
+            self._patience.begin(self)
 
-    def _waited(self) -> None:
-        self._waiting = None
+    def waited(self) -> None:
+        """The patience with what is on its way is over."""
         if self._chain.behind:
             self._start_repair()
 
@@ -283,7 +284,11 @@ class Feed:
 
     def close(self) -> None:
         self._closed = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._patience.call_off(self)
         if self._repair is not None:
             self._repair.cancel()
+
+
+def patience(loop: asyncio.AbstractEventLoop) -> Delays[Feed]:
+    """For all feeds of a node: nearly every join waits for its own block to be announced."""
+    return Delays(PATIENCE_S, Feed.waited, loop)

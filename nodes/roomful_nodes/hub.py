@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 
 from roomful_nodes.bus import Bus, Message
-from roomful_nodes.feed import Feed
+from roomful_nodes.delays import Delays
+from roomful_nodes.feed import Feed, patience
 from roomful_nodes.history import Asks, History
 from roomful_nodes.metrics import Metrics
 from roomful_protocol.codecs.internode import unpack_live
@@ -24,14 +25,13 @@ LINGER_S: Final = 5.0
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
     """A feed, how many memberships hold it, and what it follows once that is established."""
 
     feed: Feed
     holders: int = 0
     following: tuple[Following, ...] = ()
-    linger: asyncio.TimerHandle | None = None
 
 
 class Hub:
@@ -56,6 +56,8 @@ class Hub:
         # The feeds' own reading, on nobody's behalf.
         self._reader = Sender(session=f"{node}-hub", user="", name="", node=node, attach="")
         self._open: dict[RoomName, _Open] = {}
+        self._lingering = Delays[_Open](LINGER_S, self._expire, loop)
+        self._patience = patience(loop)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -65,14 +67,13 @@ class Hub:
         opened = self._open.get(room)
         if opened is None:
             feed = Feed(
-                room, reader=self._reader, history=self.history, loop=self._loop,
-                tasks=self._tasks, metrics=self._metrics,
+                room, reader=self._reader, history=self.history, patience=self._patience,
+                loop=self._loop, tasks=self._tasks, metrics=self._metrics,
             )  # fmt: skip
             opened = self._open[room] = _Open(feed)
             self._tasks.start(self._follow(opened), f"follow {room}")
-        if opened.linger is not None:
-            opened.linger.cancel()
-            opened.linger = None
+        if not opened.holders:
+            self._lingering.call_off(opened)
         opened.holders += 1
         return opened.feed
 
@@ -82,7 +83,7 @@ class Hub:
             return  # All are closed already.
         opened.holders -= 1
         if not opened.holders:
-            opened.linger = self._loop.call_later(LINGER_S, self._expire, opened)
+            self._lingering.begin(opened)
 
     def hear_live(self, room: RoomName, live: Live) -> None:
         """What a room of this very node says on its live subject: the bus does not tell us."""
@@ -97,10 +98,10 @@ class Hub:
     async def close(self) -> None:
         """Stop following. The memberships must have gone."""
         closing, self._open = list(self._open.values()), {}
+        self._lingering.close()
         for opened in closing:
-            if opened.linger is not None:
-                opened.linger.cancel()
             await self._close(opened)
+        self._patience.close()
 
     async def _follow(self, opened: _Open) -> None:
         feed = opened.feed
@@ -123,8 +124,6 @@ class Hub:
             log.exception("hub.unreadable", room=feed.room, subject=message.subject)
 
     def _expire(self, opened: _Open) -> None:
-        # A timer that has ended still leads to what it was for: no cycle may be left behind.
-        opened.linger = None
         del self._open[opened.feed.room]
         self._tasks.start(self._close(opened), f"unfollow {opened.feed.room}")
 

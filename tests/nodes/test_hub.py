@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.rooms import World, turns, until, world
 
-from roomful_nodes import hub as hub_module
 from roomful_protocol.blocks import EVERYONE
 
 
@@ -25,10 +24,8 @@ async def test_members_of_one_room_share_a_feed(here: World) -> None:
     assert (len(here.hub), followers(here)) == (1, 1)
 
 
-async def test_a_feed_outlives_its_last_member_a_little(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub_module, "LINGER_S", 0.01)
+async def test_a_feed_outlives_its_last_member_a_little(here: World) -> None:
+    here.hub._lingering.seconds = 0.01
     ann = await here.joined("ann")
     ann.membership.detach()
     assert len(here.hub) == 1
@@ -40,10 +37,8 @@ async def test_a_feed_outlives_its_last_member_a_little(
     await until(lambda: not here.hub and not followers(here))
 
 
-async def test_a_feed_that_is_gone_before_it_is_established_follows_nothing(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub_module, "LINGER_S", 0)
+async def test_a_feed_that_is_gone_before_it_is_established_follows_nothing(here: World) -> None:
+    here.hub._lingering.seconds = 0
     feed = here.hub.feed("lobby")
     here.hub.release(feed)
     await until(lambda: not len(here.hub))
