@@ -18,6 +18,7 @@ from roomful_nodes.batches import Batches, in_parts
 from roomful_nodes.bus import Bus, Message
 from roomful_nodes.lane import Answered, Lane
 from roomful_nodes.metrics import Metrics
+from roomful_nodes.retries import Retries
 from roomful_protocol.codecs.internode import (
     pack_answers,
     pack_commands,
@@ -43,8 +44,6 @@ from roomful_rooms.tasks import Tasks
 
 ATTEMPT_S = 1.0
 """So long another node may take before it is asked again."""
-PAUSE_S = (0.005, 0.1)
-"""Pause before the next attempt, doubling from the first to the second, in seconds."""
 SWEEP_S = 0.1
 OUTSTANDING = 20_000
 """Commands of this node that may wait for answers; beyond, clients are told `busy`."""
@@ -59,8 +58,8 @@ log = structlog.get_logger()
 
 
 class _Pending(Struct):
-    """A question on its way. `due`: when another attempt is made, None while none is. `asked_of`:
-    the owner that was asked last."""
+    """A question on its way. `due`: by when there should be an answer, None if that is certain.
+    `asked_of`: the owner that was asked last."""
 
     reference: int
     lane: Lane
@@ -68,7 +67,6 @@ class _Pending(Struct):
     n: int
     answered: Answered
     asked: float
-    pause: float = PAUSE_S[0]
     due: float | None = None
     batch: str = ""
     asked_of: NodeId | None = None
@@ -97,7 +95,7 @@ class Router:
         self._owner, self._now, self._metrics = owner, clock.monotonic, metrics
         self._tasks, self._deadline_s = tasks, deadline_s
         self._pending: dict[int, _Pending] = {}
-        self._paused: set[int] = set()
+        self._retries: Retries[_Pending] = Retries(self._attempt)
         # What is still under way to another node of our name, one that is gone, names none of ours.
         self._reference = clock.wall_ms() << 20
         self._sent: OrderedDict[str, list[int]] = OrderedDict()
@@ -146,13 +144,14 @@ class Router:
         self._reference = reference = self._reference + 1
         pending = _Pending(reference, lane, ask, n, answered, self._now())
         self._pending[reference] = pending
-        self._attempt(pending)
+        if self._retries.lanes and n and self._retries.hold(lane):
+            self._retries.add(pending)
+        else:
+            self._attempt(pending)
 
     def _attempt(self, pending: _Pending) -> None:
         lane, reference = pending.lane, pending.reference
         owner = pending.asked_of = self._owner(lane.room)
-        if self._paused:
-            self._paused.discard(reference)
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
             pending.due = None
@@ -166,24 +165,11 @@ class Router:
 
     def look(self) -> None:
         """Rooms may have other owners now: whoever waits for that need not wait any longer."""
-        for reference in list(self._paused):
-            # One answer may lead to others, in the same turn.
-            pending = self._pending.get(reference)
-            if pending is not None and self._owner(pending.lane.room) != pending.asked_of:
-                pending.pause = PAUSE_S[0]
-                self._attempt(pending)
+        self._retries.hurry(lambda one: self._owner(one.lane.room) != one.asked_of)
 
     def _retry(self, pending: _Pending) -> None:
-        self._paused.add(pending.reference)
-        pending.due = self._now() + pending.pause
-        loop = asyncio.get_running_loop()
-        loop.call_later(pending.pause, self._again, pending.reference, pending.due)
-        pending.pause = min(pending.pause * 2, PAUSE_S[1])
-
-    def _again(self, reference: int, due: float) -> None:
-        pending = self._pending.get(reference)
-        if pending is not None and pending.due == due:
-            self._attempt(pending)
+        pending.due = None
+        self._retries.add(pending)
 
     def _settle(self, reference: int, answer: Answer) -> None:
         pending = self._pending.pop(reference, None)
@@ -203,8 +189,8 @@ class Router:
             tally = metrics.commands_accepted
         tally.count += 1
         metrics.command_seconds.observe(self._now() - pending.asked)
-        if self._paused:
-            self._paused.discard(reference)
+        if self._retries.lanes:
+            self._retries.settled(pending)
         pending.lane.settle(pending.n, pending.answered, answer)
 
     async def _sweep(self) -> None:
@@ -212,7 +198,7 @@ class Router:
         while True:
             await asyncio.sleep(SWEEP_S)
             now = self._now()
-            for pending in list(self._pending.values()):
+            for _, pending in sorted(self._pending.items()):
                 if now - pending.asked >= self._deadline_s:
                     self._settle(pending.reference, UNAVAILABLE)
                 elif pending.due is not None and now > pending.due + SWEEP_S:

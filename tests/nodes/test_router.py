@@ -201,6 +201,28 @@ async def test_commands_keep_their_order_and_take_effect_once_while_the_room_mov
         assert c.world.said() == texts
 
 
+@pytest.mark.parametrize("asked_before", [0, 50, 100, 120])
+@virtual
+async def test_who_has_much_on_the_way_when_a_room_moves_goes_on_soon(asked_before: int) -> None:
+    """All of it comes back, and what is said meanwhile comes before its turn."""
+    async with cluster() as c:
+        way = c.ways["n1"]
+        way.router._reference += asked_before
+        ann, answers = way.lane("ann"), list[Answer]()
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        for _ in range(16):
+            ann.ask(say("before"), answers.append)
+        for owner, seconds in ((None, 0.03), ("n1", 0.02)):
+            c.give(owner)
+            way.router.look()
+            for _ in range(10):
+                ann.ask(say("meanwhile"), answers.append)
+                await asyncio.sleep(seconds / 10)
+        assert len(answers) == 36
+        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert way.metrics.commands_moved.count <= 16 + 10
+
+
 @virtual
 async def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_happens_twice() -> None:
     async with cluster() as c:
