@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from roomful_protocol.codecs import JSON, MSGPACK, Codec
 from roomful_protocol.codecs.json import loads
 from roomful_protocol.codecs.tree import DEPTH
-from roomful_protocol.codecs.values import pack, unpack
+from roomful_protocol.codecs.values import pack, pack_ours, unpack
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import ClientFrame, Send
 
@@ -86,6 +86,32 @@ def test_any_msgpack_object(frame: dict[str, Any]) -> None:
     if isinstance(result, Send) and "$bin" not in repr(result.data):
         assert MSGPACK.decode(MSGPACK.encode(spell(result))) == result
         assert JSON.decode(JSON.encode(spell(result))) == result
+
+
+class Kind(str):
+    """An author's own kind of string."""
+
+    __slots__ = ()
+
+
+parts = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary() | st.text()
+    | st.text().map(Kind),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+    max_leaves=40,
+)  # fmt: skip
+
+
+@given(parts)
+@example(["x" * 70_000, b"y" * 70_000, ["z"] * 70_000])
+def test_our_own_parts_are_packed_to_the_same_bytes(value: object) -> None:
+    assert pack_ours(value) == pack(value)
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800", object()])
+def test_our_own_parts_may_be_as_impossible_to_pack(value: object) -> None:
+    with pytest.raises(ValueError, match="Not a storable value"):
+        pack_ours([value])
 
 
 def spell(send: Send) -> dict[str, object]:

@@ -22,7 +22,7 @@ from roomful_protocol.blocks import (
     Page,
     Snapshot,
 )
-from roomful_protocol.codecs.values import fields, pack, unpack, value_error
+from roomful_protocol.codecs.values import fields, pack, pack_ours, unpack, value_error
 
 BLOCK_FORMAT: Final = 1
 SNAPSHOT_FORMAT: Final = 1
@@ -44,13 +44,13 @@ def pack_block(block: Block) -> bytes:
         block.writer,
         block.number,
         block.count,
-        [_change_out(change) for change in block.members],
+        [_change_out(change) for change in block.members] if block.members else (),
         _state_out(block.state),
         block.removed,
         _dones_out(block.done),
     )
     heard = (block.epoch, block.first, block.ts, entries_out(block.entries))
-    return pack((BLOCK_FORMAT, *heard, pack(rest)))
+    return pack_ours((BLOCK_FORMAT, *heard, pack_ours(rest)))
 
 
 @value_error
@@ -202,7 +202,7 @@ def value_in(packed: Any) -> Any:
 
 
 def _state_out(state: Mapping[str, object]) -> dict[str, bytes]:
-    return {key: pack(value) for key, value in state.items()}
+    return {key: pack(value) for key, value in state.items()} if state else {}
 
 
 def _state_in(packed: Any) -> dict[str, object]:

@@ -10,6 +10,9 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import msgpack
+from msgspec.msgpack import Encoder
+
+_encode: Final = Encoder().encode
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -24,6 +27,18 @@ def pack(value: object) -> bytes:
         return cast("bytes", msgpack.packb(value))
     except (TypeError, OverflowError, ValueError) as problem:
         raise ValueError(f"Not a storable value: {problem}") from None
+
+
+def pack_ours(value: object) -> bytes:
+    """`pack`, for what is put together of our own parts: the same bytes in a third of the time.
+
+    Not for what authors made: it would take more than `pack` does, and bring it back otherwise.
+    """
+    try:
+        return _encode(value)
+    except (TypeError, OverflowError, ValueError):
+        # Or a part is an author's kind of string, say.
+        return pack(value)
 
 
 def unpack(data: bytes) -> Any:
