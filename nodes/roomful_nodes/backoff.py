@@ -1,7 +1,6 @@
 """Asking an owner again that has denied an answer: seldom, but at once when it is heard of."""
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
 BACKOFF_S: Final = (0.05, 1.0)
@@ -13,17 +12,24 @@ class Backoff:
 
     def __init__(self) -> None:
         self._news = asyncio.Event()
+        self._waiting = 0
 
     def heard(self) -> None:
         """The owner lives: let go whoever waits."""
-        self._news.set()
-        self._news.clear()
+        if self._waiting:
+            self._news.set()
+            self._news.clear()
 
     async def wait(self, pause: float) -> float:
         """Wait for `pause` seconds, less if the owner is heard of. How long to wait next time."""
-        with suppress(TimeoutError):
+        self._waiting += 1
+        try:
             async with asyncio.timeout(pause):
                 await self._news.wait()
                 # In a flood there is news all the time.
                 await asyncio.sleep(BACKOFF_S[0])
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting -= 1
         return min(2 * pause, BACKOFF_S[1])

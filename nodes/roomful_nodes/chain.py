@@ -37,7 +37,7 @@ class Chain:
     @property
     def broken(self) -> bool:
         """Whether something was announced after what is missing: it will not come any more."""
-        return self.behind and bool(self._ahead)
+        return bool(self._ahead) and self.behind
 
     def begin(self, epoch: str, head: int) -> None:
         """Take up the room after `head`, forgetting all else."""
@@ -49,6 +49,11 @@ class Chain:
 
     def hear(self, heard: Heard) -> Sequence[Entry]:
         """The entries that are next now that `heard` was announced: none if it is old or early."""
+        if heard.first == self.head + 1 and not self._ahead:
+            self.head = last = heard.last
+            if last > self.expected:
+                self.expected = last
+            return heard.entries
         self.expect(heard.last)
         if heard.first > self.head + 1:
             self.expect(heard.first - 1)

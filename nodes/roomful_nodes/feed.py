@@ -93,11 +93,12 @@ class Feed:
             log.exception("feed.unreadable", room=self.room, position=record.position)
             return
         self.backoff.heard()
+        chain = self._chain
         self.begin(heard.epoch, heard.first - 1)
-        if self._contradicts(heard.entries):
+        if heard.first <= chain.head and self._contradicts(heard.entries):
             self._start_over(heard.epoch, heard.first - 1, "lost")
-        self._pass_on(self._chain.hear(heard))
-        if self._chain.broken:
+        self._pass_on(chain.hear(heard))
+        if chain.broken:
             self._start_repair()
 
     def hear_live(self, live: Live) -> None:
@@ -117,7 +118,7 @@ class Feed:
     def begin(self, epoch: str, head: int) -> None:
         """The room is known to be at `head` of its incarnation `epoch`: start there, unless this is
         known already. If it is another incarnation, what was not heard of it is a gap."""
-        if epoch != self.epoch:
+        if epoch != self._chain.epoch:
             self._start_over(epoch, head, "epoch")
 
     def _start_over(self, epoch: str, head: int, reason: str) -> None:

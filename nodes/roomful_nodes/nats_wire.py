@@ -15,6 +15,7 @@ Heard = Callable[[bytes, bytes | None, bytes | None, bytes], None]
 _M: Final = ord("M")
 _H: Final = ord("H")
 NO_RESPONDERS: Final = b"NATS/1.0 503"
+_SEQUENCE: Final = b"\r\nNats-Sequence:"
 
 log = get_logger(__name__)
 
@@ -131,5 +132,10 @@ def field(header: bytes | None, name: bytes) -> bytes | None:
 
 def sequence(header: bytes | None) -> int:
     """The position in its stream of a message that the stream has republished or looked up."""
-    value = field(header, b"Nats-Sequence")
-    return int(value) if value else 0
+    if header is None:
+        return 0
+    start = header.find(_SEQUENCE)
+    if start < 0:
+        return 0
+    start += len(_SEQUENCE)
+    return int(header[start : header.index(b"\r", start)])

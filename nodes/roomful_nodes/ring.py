@@ -24,7 +24,8 @@ class Ring:
     def extend(self, entries: Sequence[Entry]) -> None:
         """Add entries that follow the newest one."""
         self._entries.extend(entries)
-        self._bytes += sum([len(entry.frame) for entry in entries])
+        for entry in entries:
+            self._bytes += len(entry.frame)
         oldest = self._entries.popleft
         for _ in range(len(self._entries) - KEPT):
             self._bytes -= len(oldest().frame)
