@@ -75,9 +75,9 @@ class LeanClient(ResilientClient):
 
     def post(self, subject: bytes, payload: bytes, header: bytes | None, reply: bytes) -> bool:
         """Send at the end of this turn of the loop. False: dropped, too much is waiting."""
-        limit = CONNECTED_BYTES if self.is_connected else AWAY_BYTES
         command = publication(subject, payload, header, reply)
-        if self._pending_data_size + len(command) > limit:
+        waiting = self._pending_data_size + len(command)
+        if waiting > AWAY_BYTES and (waiting > CONNECTED_BYTES or not self.is_connected):
             return False
         self._queue(command)
         return True

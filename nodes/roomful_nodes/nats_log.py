@@ -43,9 +43,9 @@ class NatsLog:
         self._connection = connection
         self._subjects = subjects
         self._followed = followed or connection
-        self._place = lru_cache(maxsize=8192)(self._place_of)
+        self._subject = lru_cache(maxsize=8192)(lambda room: subjects.log(room).encode())
 
-    def _place_of(self, room: RoomName) -> tuple[str, str]:
+    def _place(self, room: RoomName) -> tuple[str, str]:
         """The stream and the subject of a room."""
         stream = log_stream(self._subjects, stream_of(partition_of(room)))
         return stream, self._subjects.log(room)
@@ -56,11 +56,11 @@ class NatsLog:
         self, room: RoomName, data: bytes, after: int, told: Callable[[int | None], None]
     ) -> None:
         """See `Log.attempt`."""
-        subject = self._place(room)[1].encode()
         try:
             self._connection.ask(
-                subject, data, _comes_after(after), APPEND_S, lambda answer: told(_position(answer))
-            )
+                self._subject(room), data, _comes_after(after), APPEND_S,
+                lambda answer: told(_position(answer)),
+            )  # fmt: skip
         except ValueError:
             told(None)  # It is too large, as `append` will say.
 
@@ -73,9 +73,8 @@ class NatsLog:
 
     async def _write(self, room: RoomName, data: bytes, after: int) -> int:
         """One attempt; its position. Raises Rejected, and NoAnswer with the outcome unknown."""
-        subject = self._place(room)[1].encode()
         header = _comes_after(after)
-        _, answer = await self._connection.request(subject, data, header, APPEND_S)
+        _, answer = await self._connection.request(self._subject(room), data, header, APPEND_S)
         position: int = nats_stored.parsed(answer)["seq"]
         return position
 

@@ -47,7 +47,7 @@ class Requests:
 
     def __init__(self, post: Post, inbox: str) -> None:
         """`inbox`: the subject under which answers arrive, ending in a dot."""
-        self._post = post
+        self._post, self._loop = post, get_running_loop()
         self._inbox = inbox.encode()
         self._tokens = count(1)
         self._waiting: dict[bytes, _Waiting] = {}
@@ -57,14 +57,13 @@ class Requests:
         self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float, told: Told
     ) -> None:
         """Have `told` hear the answer; or that there is none, at once if too much is waiting."""
-        deadline = get_running_loop().time() + timeout_s
-        self._send(subject, payload, header, _Waiting(told, deadline))
+        self._send(subject, payload, header, _Waiting(told, self._loop.time() + timeout_s))
 
     async def one(
         self, subject: bytes, payload: bytes, header: bytes | None, timeout_s: float
     ) -> Answer:
         """The answer. Raises NoAnswer."""
-        future: Future[Answer] = get_running_loop().create_future()
+        future: Future[Answer] = self._loop.create_future()
         self.ask(subject, payload, header, timeout_s, partial(_settle, future))
         return await future
 
@@ -75,10 +74,9 @@ class Requests:
 
         `timeout_s` bounds the wait for the first, `stall_s` that for each further one.
         """
-        loop = get_running_loop()
-        last: Future[Answer] = loop.create_future()
-        before: list[Answer] = []
-        waiting = _Waiting(partial(_settle, last), loop.time() + timeout_s, stall_s, before)
+        last: Future[Answer] = self._loop.create_future()
+        deadline, before = self._loop.time() + timeout_s, list[Answer]()
+        waiting = _Waiting(partial(_settle, last), deadline, stall_s, before)
         self._send(subject, payload, None, waiting)
         ending = await last
         return [*before, ending]
@@ -92,7 +90,7 @@ class Requests:
             return
         self._waiting[token] = waiting
         if self._sweeper is None:
-            self._sweeper = get_running_loop().call_later(SWEEP_S, self._sweep)
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     def heard(
         self, subject: bytes, reply: bytes | None, header: bytes | None, payload: bytes
@@ -106,7 +104,7 @@ class Requests:
             waiting.told(NobodyThere(subject.decode()))
         elif waiting.stall_s and not status(header):
             waiting.before.append((header, payload))
-            waiting.deadline = get_running_loop().time() + waiting.stall_s
+            waiting.deadline = self._loop.time() + waiting.stall_s
             self._waiting[token] = waiting
         else:
             waiting.told((header, payload))
@@ -118,12 +116,12 @@ class Requests:
             one.told(NoAnswer(reason))
 
     def _sweep(self) -> None:
-        loop = get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         late = [token for token, waiting in self._waiting.items() if waiting.deadline <= now]
         for token in late:
             self._waiting.pop(token).told(NoAnswer("no answer in time"))
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
+        more = self._waiting
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if more else None
 
 
 def _settle(future: "Future[Answer]", outcome: Answer | NoAnswer) -> None:

@@ -52,6 +52,11 @@ class Draft:
     well as the memory that answers take while an append hangs.
     """
 
+    __slots__ = (
+        "_open", "_open_count", "_open_ts", "answers", "bytes", "changes", "done", "entries",
+        "first", "members_at_end", "removed", "room", "state", "welcomes",
+    )  # fmt: skip
+
     def __init__(self, room: RoomName, first: int, carried: Iterable[Done] = ()) -> None:
         self.room = room
         self.first = first
@@ -193,7 +198,7 @@ class Draft:
             ts=ts,
             count=count,
             entries=tuple(self.entries),
-            members=tuple(_stored(change) for change in self.changes),
+            members=tuple(map(_stored, self.changes)),
             state=self.state,
             removed=tuple(self.removed),
             done=tuple(self.done),

@@ -165,9 +165,11 @@ class Journal:
         if self._committing or self._releasing or self._broken:
             return
         # An answer may lead to the next command at once: then this goes round, and not deeper.
-        while self.draft.answers and not self.draft.effective:
+        while not self.draft.effective:
+            if not self.draft.answers:
+                return
             self._release(self._turn_over())
-        if self.draft.effective and not self._broken:
+        if not self._broken:
             self._committing = True
             asyncio.get_running_loop().call_soon(self._commit)
 

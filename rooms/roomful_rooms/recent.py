@@ -44,11 +44,14 @@ class Recent:
         if not entries:
             return
         self._entries.extend(entries)
-        size = sum([len(entry.frame) for entry in entries])
+        size = 0
+        for entry in entries:
+            size += len(entry.frame)
         self._bytes += size
         self.unpaged_bytes += size
         self.head = entries[-1].seq
-        self._trim()
+        if len(self._entries) > KEPT or self._bytes > KEPT_BYTES:
+            self._trim()
 
     def _trim(self) -> None:
         entries, paged = self._entries, self.paged
