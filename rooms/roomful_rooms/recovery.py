@@ -58,16 +58,26 @@ async def recover(room: RoomName, log: Log, archive: Archive) -> Recovered:
     record."""
     while True:
         recovered = await _from_snapshot(room, archive)
-        while records := await log.read(room, recovered.position, CHUNK):
+        # After the snapshot, which must not know of more than this. Of what is written from now on
+        # the append that fences will know.
+        newest = await log.last(room)
+        while newest is not None and recovered.position < newest.position:
+            records = await log.read(room, recovered.position, CHUNK)
+            if not records:
+                break
             for record in records:
                 recovered.apply(unpack_block(record.data), record.position)
-        newest = await log.last(room)
+            newest = max(newest, record, key=_position)
         # A read may lag behind the writer before us; the last record never does.
         if newest is None or newest.position <= recovered.position:
             _end_at(recovered, newest)
             if not recovered.whole:
                 log_.error("room.log_hole", room=room, seq=recovered.seq)
             return recovered
+
+
+def _position(record: Record) -> int:
+    return record.position
 
 
 def _end_at(recovered: Recovered, newest: Record | None) -> None:
