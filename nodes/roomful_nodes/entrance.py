@@ -8,6 +8,7 @@ are refused, and those that wait for their turn. From the handshake on there is 
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -166,10 +167,7 @@ class Entrance:
         self._sockets.add(socket)
         transport.set_protocol(socket)
         socket.outbox.write(asked.answer)
-        peer = transport.get_extra_info("peername")
-        conversation = self._gateway.begin(
-            asked.query, socket.outbox, str(peer[0]) if peer else None
-        )
+        conversation = self._gateway.begin(asked.query, socket.outbox, partial(_peer, transport))
         if conversation is not None:
             socket.listen(conversation)
         if early:
@@ -179,6 +177,12 @@ class Entrance:
         self._sockets.discard(socket)
         if not self._sockets:
             self._empty.set()
+
+
+def _peer(transport: asyncio.Transport) -> str | None:
+    """The address at the other end. The kernel is asked for it."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else None
 
 
 class _Rest:

@@ -140,15 +140,15 @@ class Gateway:
     # -- one socket --------------------------------------------------------------------------------
 
     def begin(
-        self, pairs: Iterable[tuple[str, str]], outbox: Outbox, peer: str | None
+        self, pairs: Iterable[tuple[str, str]], outbox: Outbox, peer: Callable[[], str | None]
     ) -> Conversation | None:
-        """A socket from `peer` is open, asked for with the query `pairs`. Who is it? Say hello, and
-        join what the query names; None if nobody is let in."""
+        """A socket is open, asked for with the query `pairs`. Who is it? Say hello, and join what
+        the query names; None if nobody is let in. `peer` tells where it comes from."""
         query, problem = read_query(pairs)
         try:
             identity = self._services.authenticator.identify(query.token, query.user, query.name)
         except Refused as refusal:
-            log.info("session.unauthorized", reason=refusal.message, peer=peer)
+            log.info("session.unauthorized", reason=refusal.message, peer=peer())
             outbox.send(frames.error(refusal))
             outbox.end(UNAUTHORIZED)
             return None

@@ -140,8 +140,9 @@ class Membership:
         if welcome.entries is None or self.outbox.waiting > LOW:
             self._catch_up(welcome.start, welcome.start)
             return
-        data, last = shown_to(self, welcome.entries, welcome.start)
-        if data:
+        last = welcome.start
+        if welcome.entries:
+            data, last = shown_to(self, welcome.entries, last)
             self.outbox.write(data)
         if not self._feed.attach(self, welcome.seq, last):
             self._catch_up(welcome.seq, last)

@@ -156,7 +156,7 @@ class Members:
 
 def _joined(started: Node, room: str, user: str) -> Conversation:
     outbox = Outbox(Counted(), JSON, lambda: None)
-    line = started.gateway.begin([("room", room), ("name", user)], outbox, None)
+    line = started.gateway.begin([("room", room), ("name", user)], outbox, lambda: None)
     if line is None:
         raise ValueError(f"{user} is not let in")
     return line

@@ -92,7 +92,7 @@ class Socket:
             return
         self._door.sockets.add(self)
         self._outbox = Outbox(self, JSON, self._close)
-        self._conversation = node.gateway.begin(query, self._outbox, "simulated")
+        self._conversation = node.gateway.begin(query, self._outbox, lambda: "simulated")
 
     def _end_of_client(self, close: Close | None) -> None:
         """The client finds out, after all that was written before."""
