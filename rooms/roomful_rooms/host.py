@@ -29,6 +29,8 @@ RESTART_S = (0.05, 5.0)
 """A room that keeps failing is started again after this, doubling up to that, in seconds; one that
 has not failed for twice that long has a clean slate."""
 TEND_S = 1.0
+AT_A_TIME = 64
+"""Rooms that are looked after in one go: half a millisecond's work."""
 BEACON_S = 5.0
 """Rooms used within so many seconds announce their head once a second."""
 
@@ -225,45 +227,51 @@ class RoomHost:
         """For ever: sweep the members of lost nodes after their grace, put idle rooms to rest."""
         while True:
             await asyncio.sleep(TEND_S)
-            now = self._clock.monotonic()
             try:
                 self._tell_certainty()
-                if self._certain:
-                    self._sweep.look(list(self._actors.values()), frozenset(living()), now)
-                    self._beacon(now)
-                self._rest(now)
-                self._forget()
-                if self._costs.due(now):
-                    self._costs.look(self._loaded(), now)
+                await self._look_after(frozenset(living()))
+                self._forgive()
             except Exception:
                 log_.exception("host.tend_failed")
 
-    def _loaded(self) -> list[Loaded]:
-        # One that is not open yet says nothing of how many members and messages it has.
-        opened = [actor for actor in self._actors.values() if actor.opening.done()]
-        return [Loaded(a.name, a.partition, a.members, a.journal.recent.head) for a in opened]
+    async def _look_after(self, living: frozenset[Life]) -> None:
+        """See to all rooms, a few at a time: there may be thousands."""
+        now, counting = self._clock.monotonic(), self._costs.due(self._clock.monotonic())
+        self._turn = (self._turn + 1) % self._turns
+        absent: dict[RoomActor, frozenset[Life]] = {}
+        loaded: list[Loaded] = []
+        for number, actor in enumerate(list(self._actors.values()), 1):
+            if number % AT_A_TIME == 0:
+                await asyncio.sleep(0)
+            # One that is not open yet says nothing of how many members and messages it has.
+            if self._actors.get(actor.name) is not actor or not actor.opening.done():
+                continue
+            if missing := actor.journal.held.presence.nodes - living:
+                absent[actor] = missing
+            if counting:
+                head = actor.journal.recent.head
+                loaded.append(Loaded(actor.name, actor.partition, actor.members, head))
+            self._visit(actor, now)
+        if self._certain:
+            self._sweep.look(absent, now)
+        if counting:
+            self._costs.look(loaded, now)
 
-    def _rest(self, now: float) -> None:
-        """Let idle rooms go, and old failures be forgotten. Nothing here waits for the broker."""
-        idle = [a for a in self._actors.values() if a.idle and now - a.last_used > self._idle_s]
-        if idle:
-            self._tasks.start(self._close(idle), "rest")
+    def _visit(self, actor: RoomActor, now: float) -> None:
+        """Nothing here waits for the broker."""
+        unused_s, journal = now - actor.last_used, actor.journal
+        if unused_s < BEACON_S and self._certain:
+            # Republication may lose a room's last event, and nothing after it would show.
+            self._live(actor.name, Live(head=journal.recent.head))
+        # A handler in progress may yet undo that somebody has left.
+        if actor.partition % self._turns == self._turn and not journal.before:
+            journal.held.ledger.forget(journal.held.presence)
+        if unused_s > self._idle_s and actor.idle:
+            self._tasks.start(self._close([actor]), f"rest {actor.name}")
+
+    def _forgive(self) -> None:
+        """Forget failures that are long ago."""
+        now = self._clock.monotonic()
         for room, (_, until) in list(self._failures.items()):
             if now > until + 2 * RESTART_S[1]:
                 del self._failures[room]
-
-    def _forget(self) -> None:
-        """Let the rooms whose turn it is forget sessions that have left them."""
-        self._turn = (self._turn + 1) % self._turns
-        for actor in list(self._actors.values()):
-            journal = actor.journal
-            # A handler in progress may yet undo that somebody has left.
-            if actor.partition % self._turns == self._turn and not journal.before:
-                journal.held.ledger.forget(journal.held.presence)
-
-    def _beacon(self, now: float) -> None:
-        """Say where busy rooms stand: republication may lose a room's last event, and nothing
-        after it would show."""
-        for actor in list(self._actors.values()):
-            if actor.opening.done() and now - actor.last_used < BEACON_S:
-                self._live(actor.name, Live(head=actor.journal.recent.head))

@@ -1,7 +1,7 @@
 """The members of lost nodes leave their rooms: presence is true within a bound."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import structlog
@@ -39,9 +39,9 @@ class Sweep:
         if self._missing and (node := life(sender)) in self._missing:
             self._missing[node] = now
 
-    def look(self, actors: Iterable[RoomActor], living: Collection[Life], now: float) -> None:
-        """Look at who is missing `now`, a monotonic time in seconds; does not wait."""
-        absent = {actor: actor.journal.held.presence.nodes.difference(living) for actor in actors}
+    def look(self, absent: Mapping[RoomActor, Collection[Life]], now: float) -> None:
+        """Look at who is missing `now`, a monotonic time in seconds, in which room; does not
+        wait."""
         missing = frozenset[Life]().union(*absent.values())
         self._missing = {node: self._missing.get(node, now) for node in missing}
         lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}

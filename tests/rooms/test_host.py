@@ -1,7 +1,9 @@
 """A host wakes the rooms that have members, starts again what fails, and not too often."""
 
 import asyncio
+from itertools import pairwise
 
+import pytest
 from structlog.testing import capture_logs
 from tests.support.hosting import ROOM, Node, Person, World, world
 from tests.support.virtual_time import clock, until, virtual
@@ -11,6 +13,7 @@ from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.frames import NEW
 from roomful_protocol.ids import partition_of
 from roomful_protocol.messages import Accepted, Denied, Enter, Moved
+from roomful_rooms import host as module
 from roomful_rooms.actor import Limits
 from roomful_rooms.host import RESTART_S
 from roomful_rooms.room import ChatRoom, Context
@@ -215,3 +218,21 @@ async def test_nobody_is_forgotten_whose_leaving_may_yet_fail() -> None:
         ann.leave()
         await asyncio.sleep(80)
         assert ledger.link(ann.sender.session, ann.sender.attach) is not None
+
+
+@virtual
+async def test_many_rooms_are_looked_after_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or everybody's messages would wait for all of them, once a second."""
+    monkeypatch.setattr(module, "AT_A_TIME", 2)
+    async with world() as w:
+        node = w.node()
+        for number in range(9):
+            await Person(w, node, "ann", room=f"room-{number}").entered()
+        node.lives.clear()
+        looking = asyncio.create_task(node.host._look_after(frozenset({("n1", "")})))
+        seen = list[int]()
+        while not looking.done():
+            await asyncio.sleep(0)
+            seen.append(len(node.lives))
+        assert seen[-1] == 9, "each says where it stands"
+        assert max(now - before for before, now in pairwise([0, *seen])) == 2

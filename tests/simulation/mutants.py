@@ -23,7 +23,6 @@ from roomful_rooms.log import Archive, Log
 from roomful_rooms.memory_log import LogStore
 from roomful_rooms.presence import Life, Presence
 from roomful_rooms.recovery import Recovered, recover
-from roomful_rooms.sweep import Sweep
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
@@ -99,15 +98,15 @@ def early_acks(patch: pytest.MonkeyPatch) -> None:
 
 def rash_sweep(patch: pytest.MonkeyPatch) -> None:
     """Whoever began on a lost node leaves with it, though it came back elsewhere."""
-    original = Sweep.look
+    original = RoomHost._look_after
 
     def home(member: Member | Sender) -> Life:
         return home_of(member.session), ""
 
-    def look(self: Sweep, actors: Any, living: Collection[Life], now: float) -> None:
-        original(self, actors, {(node, "") for node, _ in living}, now)
+    async def look_after(self: RoomHost, living: Collection[Life]) -> None:
+        await original(self, frozenset({(node, "") for node, _ in living}))
 
-    patch.setattr(Sweep, "look", look)
+    patch.setattr(RoomHost, "_look_after", look_after)
     patch.setattr(Presence, "nodes", property(lambda self: frozenset(map(home, self))))
     patch.setattr(sweep_module, "life", home)
 
