@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-THRESHOLDS: Final = (50_000, 50, 1000)
-"""The young are looked at when there are so many more of them, that is after 1,500 connections or
-so: 5 to 20 ms. What has outlived that is looked at after 50 such passes, everything practically
+THRESHOLDS: Final = (10_000, 250, 1000)
+"""The young are looked at when there are so many more of them, that is after 300 connections or
+so: 1 to 4 ms. What has outlived that is looked at after 250 such passes, everything practically
 never: at 10,000 connections that would be 0.2 s or more."""
 REPORT_S: Final = 1.0
 _KEPT: Final = 1000
