@@ -47,14 +47,19 @@ class Delays(Generic[K]):
             self._timer = None
 
     def _look(self) -> None:
-        self._timer = None
-        now = self._loop.time()
+        try:
+            self._end_those_over(self._loop.time())
+        finally:
+            # If ending one has failed, the others' time comes nevertheless.
+            self._timer = None
+            if self._until:
+                self._timer = self._loop.call_at(next(iter(self._until.values())), self._look)
+
+    def _end_those_over(self, now: float) -> None:
         while self._until:
             one, until = next(iter(self._until.items()))
             # Clocks of timers are coarse: what is over within this millisecond is over.
             if until > now + 0.001:
-                break
+                return
             del self._until[one]
             self._over(one)
-        if self._until and self._timer is None:
-            self._timer = self._loop.call_at(next(iter(self._until.values())), self._look)

@@ -68,3 +68,41 @@ async def test_nothing_is_over_after_the_end() -> None:
     waiting.delays.close()
     await asyncio.sleep(5)
     assert waiting.over == []
+
+
+@virtual
+async def test_what_begins_while_another_is_over_keeps_nobody_waiting() -> None:
+    waiting = Waiting()
+
+    def over(one: str) -> None:
+        waiting.over.append((one, round(waiting.loop.time() - waiting.began, 2)))
+        if one == "a":
+            delays.begin("c")
+
+    delays = Delays[str](1.0, over, waiting.loop)
+    delays.begin("a")
+    await asyncio.sleep(0.4)
+    delays.begin("b")
+    await asyncio.sleep(5)
+    assert waiting.over == [("a", 1.0), ("b", 1.4), ("c", 2.0)]
+
+
+@virtual
+async def test_one_that_fails_keeps_nobody_waiting() -> None:
+    waiting = Waiting()
+    problems: list[dict[str, object]] = []
+    waiting.loop.set_exception_handler(lambda _, context: problems.append(context))
+
+    def over(one: str) -> None:
+        waiting.over.append((one, round(waiting.loop.time() - waiting.began, 2)))
+        if one == "a":
+            raise RuntimeError("a bug")
+
+    delays = Delays[str](1.0, over, waiting.loop)
+    for name in "ab":
+        delays.begin(name)
+    await asyncio.sleep(0.4)
+    delays.begin("c")
+    await asyncio.sleep(5)
+    assert waiting.over == [("a", 1.0), ("b", 1.0), ("c", 1.4)]
+    assert str(problems[0]["exception"]) == "a bug"
