@@ -5,7 +5,7 @@ thousands of clients that come or go in one moment would need thousands of them.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -24,9 +24,6 @@ class Delays(Generic[K]):
 
     def __contains__(self, one: object) -> bool:
         return one in self._until
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(list(self._until))
 
     def begin(self, one: K) -> None:
         """From now on; anew, if it has begun before."""

@@ -84,19 +84,29 @@ class Doorstep:
     def _soon(self) -> None:
         # Some may have gone while this node was asleep, and come back to another one: their
         # sessions must not be taken from there. Of an end is heard in the turn after this, so all
-        # are looked at in the one after that.
-        self._loop.call_soon(self._loop.call_soon, self._decide)
+        # are looked at in the one after that; but not those who say something in between.
+        self._loop.call_soon(self._gather)
 
-    def _decide(self) -> None:
+    def _gather(self) -> None:
         asking, self._asking = self._asking, []
+        self._loop.call_soon(self._decide, asking)
+
+    def _decide(self, asking: list["Visitor"]) -> None:
         for visitor in asking:
-            visitor.decide()
+            try:
+                visitor.decide()
+            except Exception:
+                # A bug of ours, for which the others of the crowd must not wait for ever.
+                log.exception("doorstep.failed")
+                self.go(visitor)
+                visitor.cut()
 
     def close(self) -> None:
-        """Cut those who have said nothing; the others are the server's."""
-        for visitor in self._silent:
-            visitor.cut()
+        """Cut those at whom nobody has looked yet; the others are the server's."""
         self._silent.close()
+        for visitor in list(self._visitors):
+            if visitor.unseen:
+                visitor.cut()
 
 
 class Visitor(asyncio.Protocol):
@@ -108,6 +118,11 @@ class Visitor(asyncio.Protocol):
         self._doorstep = doorstep
         self._server: asyncio.Protocol | None = None
         self._said = b""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nobody has looked yet at what it wants."""
+        return self._server is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by name.
@@ -135,7 +150,7 @@ class Visitor(asyncio.Protocol):
         self._server.data_received(said)
 
     def cut(self) -> None:
-        """It has stood here for too long."""
+        """It has stood here for too long, or cannot be served."""
         self.transport.abort()
 
     def enter(self) -> None:

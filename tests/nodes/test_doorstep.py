@@ -1,13 +1,16 @@
 """Connections that ask for nothing, or take their time: they cost nobody but themselves."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import uvloop
+from prometheus_client import CollectorRegistry
 from tests.support.bystander import undisturbed
+from tests.support.cluster import until
 from tests.support.nodes import MemoryCluster
 from tests.support.raw import RawClient, handshake, masked
 
@@ -15,6 +18,8 @@ from roomful_nodes import admission as admission_module
 from roomful_nodes import doorstep as doorstep_module
 from roomful_nodes import site as site_module
 from roomful_nodes import websocket as websocket_module
+from roomful_nodes.doorstep import Doorstep
+from roomful_nodes.metrics import Metrics
 
 PATIENCE_S = 10
 """More than a busy machine needs, less than a node waits that was not narrowed."""
@@ -144,6 +149,94 @@ async def test_who_comes_in_a_crowd_is_told_over_http_when_to_come_again(
         refused = [answer for answer in answers if b" 503 " in answer]
         assert len(refused) == 2
         assert all(b"\r\nRetry-After: 1\r\n" in answer for answer in refused)
+
+
+class Street:
+    """Clients before a doorstep, each at the other end of a connection, and what was taken."""
+
+    def __init__(self) -> None:
+        self.doorstep = Doorstep(self._take, asyncio.Protocol, Metrics(CollectorRegistry()))
+        self.taken: list[bytes] = []
+
+    def _take(self, transport: asyncio.Transport, said: bytes) -> bool:
+        if said == b"trouble":
+            raise RuntimeError("a bug")
+        self.taken.append(said)
+        return True
+
+    async def client(self) -> socket.socket:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            client = socket.create_connection(listening.getsockname())
+            accepted, _ = listening.accept()
+        client.settimeout(PATIENCE_S)
+        await asyncio.get_running_loop().connect_accepted_socket(self.doorstep, accepted)
+        return client
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_has_gone_is_not_taken_in_a_crowd_either(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        street = Street()
+        first, gone, last = [await street.client() for _ in range(3)]
+        asks = street.doorstep.asks
+
+        def asleep(visitor: doorstep_module.Visitor) -> None:
+            asks(visitor)
+            if visitor.transport.get_extra_info("peername") == first.getsockname():
+                # It is in the turn after this that the node hears of it.
+                gone.sendall(b"gone")
+                gone.close()
+
+        monkeypatch.setattr(street.doorstep, "asks", asleep)
+        with first, last:
+            first.sendall(b"first")
+            await until(lambda: b"first" in street.taken, "the first is taken")
+            last.sendall(b"last")
+            await until(lambda: b"last" in street.taken, "the last is taken")
+        assert street.taken == [b"first", b"last"]
+
+    _run(loop, run)
+
+
+async def test_one_that_fails_does_not_hold_up_those_who_came_with_it() -> None:
+    street = Street()
+    clients = [await street.client() for _ in range(3)]
+    for client, said in zip(clients, (b"one", b"trouble", b"two"), strict=True):
+        client.sendall(said)
+    await until(lambda: len(street.taken) == 2, "the others are taken")
+    assert await asyncio.to_thread(_ended, clients[1])
+    assert not len(street.doorstep)
+    for client in clients:
+        client.close()
+
+
+async def test_whoever_was_not_looked_at_in_time_is_cut_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    street = Street()
+    silent, late = [await street.client() for _ in range(2)]
+    asks = street.doorstep.asks
+
+    def close(visitor: doorstep_module.Visitor) -> None:
+        asks(visitor)
+        street.doorstep.close()
+
+    monkeypatch.setattr(street.doorstep, "asks", close)
+    with silent, late:
+        late.sendall(b"late")
+        assert await asyncio.to_thread(_ended, silent)
+        assert await asyncio.to_thread(_ended, late)
+    assert not street.taken
+
+
+def _ended(client: socket.socket) -> bool:
+    """Whether its connection was ended, and not by a word."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 def _run(loop: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
