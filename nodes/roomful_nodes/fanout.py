@@ -66,9 +66,14 @@ class Fanout:
             self.remove(before)
         if not self._followers and not self._pending:
             self._plain = last
+        if last != self._plain and all(0 < entry.seq <= last for entry in self._pending):
+            # As after a join, whose own entry is due to all others: then it is where they are.
+            self.flush()
         self._followers[follower.session] = follower
         self._users.setdefault(follower.user, {})[follower.session] = follower
-        self._lists = None
+        if self._lists is not None:
+            outbox = follower.outbox
+            self._lists.setdefault(outbox.codec, []).append((outbox.push, follower))
         # What is pending it gets only as far as it is past `last`: so, nothing twice.
         if last != self._plain:
             self._deviating[follower] = last
@@ -158,7 +163,7 @@ class Fanout:
         return shed
 
     def _by_codec(self) -> dict[Codec, list[tuple[Push, Follower]]]:
-        # Not rebuilt per join or leave: with many of them that would be quadratic.
+        # Not rebuilt per leave: with many of them that would be quadratic.
         if self._lists is None:
             self._lists = {}
             for follower in self._followers.values():
