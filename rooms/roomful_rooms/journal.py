@@ -8,6 +8,7 @@ is read that the log has not acknowledged.
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 
 from msgspec import Struct
 
@@ -21,7 +22,7 @@ from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
 from roomful_rooms.epochs import Epochs
 from roomful_rooms.log import Archive, Conflict, Log
-from roomful_rooms.presence import LISTED
+from roomful_rooms.presence import LISTED, Presence
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import Recovered, recover
 from roomful_rooms.tasks import Tasks
@@ -136,13 +137,13 @@ class Journal:
             number=self._number,
             epoch=self.epoch,
             ts=self._clock.wall_ms(),
-            count=len(self._members()) if self.before else len(self.held.presence),
+            count=len(self._members()),
         )
 
-    def _members(self) -> tuple[Member, ...]:
+    def _members(self) -> tuple[Member, ...] | Presence:
         """Those of the log and the draft, whatever a handler in progress makes of them."""
         presence = self.held.presence
-        return presence.as_before(self.before) if self.before else tuple(presence)
+        return presence.as_before(self.before) if self.before else presence
 
     # -- committing --------------------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class Journal:
         draft = self._in_flight = self.draft
         if draft.welcomes:
             members = self._members()
-            draft.members_at_end = (len(members), members[:LISTED])
+            draft.members_at_end = (len(members), tuple(islice(members, LISTED)))
         self.draft = Draft(self.room, draft.last + 1, draft.carried())
         if draft.full:
             asyncio.get_running_loop().call_soon(self._again)
@@ -270,7 +271,7 @@ class Journal:
         return waiting
 
     def _snapshot(self, seq: int) -> Snapshot:
-        held, members = self.held, self._members()
+        held, members = self.held, tuple(self._members())
         kept = held.ledger.kept({member.session for member in members})
         return Snapshot(
             position=0,
