@@ -8,7 +8,6 @@ from asyncio import get_running_loop, sleep
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from json import dumps
 from secrets import SystemRandom
 from typing import Any, Final, TypeVar
 
@@ -66,7 +65,7 @@ async def call(
     timeout_s: float = ANSWER_S,
 ) -> dict[str, Any]:
     """The answer of `$JS.API.<operation>`. Raises Rejected and NoAnswer."""
-    payload = dumps(body).encode() if body else b""
+    payload = json.encode(body) if body else b""
     subject = f"$JS.API.{operation}".encode()
     _, answer = await connection.request(subject, payload, timeout_s=timeout_s)
     return parsed(answer)
@@ -129,7 +128,7 @@ async def batch(
     Raises NoAnswer, Rejected and TooMany.
     """
     subject = f"$JS.API.DIRECT.GET.{stream}".encode()
-    *answers, (header, _) = await connection.series(subject, dumps(query).encode())
+    *answers, (header, _) = await connection.series(subject, json.encode(query))
     match status(header):
         case 204:
             more = int(field(header, b"Nats-Num-Pending") or 0)
