@@ -141,8 +141,9 @@ class Page(Struct, frozen=True, gc=False):
 class Snapshot(Struct, frozen=True):
     """All of a room at one record of its log; recovery is this and the records after `position`.
 
-    `known`: decisions that nobody asks for by number any more. Once stored they are the first of
-    `done`, without their numbers.
+    `done`: what was decided, by the numbers that may still be asked for; `known`: by clients' ids,
+    in the order in which they are to be forgotten. What is both stands in both: once stored, the
+    known ones are the first of `done`, without their numbers, and the others have no ids.
     """
 
     position: int

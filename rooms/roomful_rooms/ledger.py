@@ -84,7 +84,8 @@ def _number(done: Done) -> int:
 
 class Kept(NamedTuple):
     """The decisions of a ledger, to be recorded in this order: the `known` ones only by their ids,
-    since nobody asks for their numbers any more."""
+    the `numbered` ones only by their numbers, for each of the two has an order of its own in which
+    it is forgotten."""
 
     known: tuple[Done, ...]
     numbered: tuple[Done, ...]
@@ -248,10 +249,10 @@ class Ledger:
                 return
 
     def __iter__(self) -> Iterator[Done]:
-        """Every remembered decision once, in an order in which they can be recorded."""
+        """All that is remembered, in an order in which it can be recorded."""
         kept = self.kept(())
         yield from [replace(done, n=0) for done in kept.known]
-        yield from kept.numbered
+        yield from [replace(done, id=None) for done in kept.numbered]
 
     def kept(self, sessions: Container[SessionId]) -> Kept:
         """What a snapshot needs, with where the numbers of `sessions` stand."""
@@ -263,9 +264,7 @@ class Ledger:
             if stays and link.last and not (decided and decided[-1].n == link.last):
                 numbered.append(Done(session, link.attach, link.last, "", None, None))
             numbered += decided
-        there = set(map(id, numbered))
-        known = [done for done in self._ids.values() if id(done) not in there]
-        return Kept(tuple(known), tuple(numbered))
+        return Kept(tuple(self._ids.values()), tuple(numbered))
 
 
 def _ghosts(session: SessionId, link: Link) -> list[Done]:

@@ -105,7 +105,8 @@ def test_a_number_that_nobody_asks_for_does_not_come_back_with_its_id() -> None:
         ledger.record(done(ann, n, seq=n, id=f"id-{n}"))
     assert verdict(ledger, command(ann, say(), 4, base=3)) is None
     rebuilt = restored(ledger, ["s1"])
-    assert [(one.n, one.id) for one in rebuilt] == [(0, "id-1"), (0, "id-2"), (3, "id-3")]
+    known = [(0, "id-1"), (0, "id-2"), (0, "id-3")]
+    assert [(one.n, one.id) for one in rebuilt] == [*known, (3, None)]
     assert verdict(rebuilt, command(ann, say("id-1"), 4, base=3)) == Accepted(1, duplicate=True)
 
 
@@ -221,12 +222,32 @@ def test_old_decisions_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> N
     ledger, ann = Ledger(), sender()
     for n in range(1, 101):
         ledger.record(done(ann, n, seq=n, id=f"id-{n}"))
-    kept = [one.n for one in ledger]
-    assert kept == [97, 98, 99, 100]
+    assert [one.id for one in ledger if not one.n] == ["id-97", "id-98", "id-99", "id-100"]
+    assert [one.n for one in ledger if one.n] == [97, 98, 99, 100]
     assert verdict(ledger, command(ann, say("id-96"), 101)) is None
     assert verdict(ledger, command(ann, say("id-97"), 101)) == Accepted(97, duplicate=True)
     # Its number says that it was decided, though no longer how.
     assert verdict(ledger, command(ann, say(), 96)) == Accepted(duplicate=True)
+
+
+def test_the_newest_ids_are_known_across_a_snapshot_however_many_speak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What many others said last, who need not have heard the answer, is older than these."""
+    monkeypatch.setattr(module, "REMEMBERED", 64)
+    ledger, ann = Ledger(), sender()
+    others = [sender(f"o{number}", "a2", f"user {number}") for number in range(80)]
+    for other in others:
+        ledger.record(done(other, 1, id=UUID))
+    for n in range(1, 11):
+        assert verdict(ledger, command(ann, say(), n)) is None
+        ledger.record(done(ann, n, seq=n, id=f"{UUID}{n}"))
+    rebuilt = restored(ledger, ["s1", *[other.session for other in others]])
+    for number in range(50):
+        rebuilt.record(done(others[number], 2, id=f"{UUID}!"))
+    for n in range(1, 11):
+        again = command(sender("s2", "a3"), say(f"{UUID}{n}"), 1)
+        assert rebuilt.verdict(again, member(again.sender)) == Accepted(n, duplicate=True)
 
 
 def test_sessions_that_were_silent_for_longest_are_forgotten_first(

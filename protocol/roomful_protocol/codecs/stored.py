@@ -96,7 +96,7 @@ def snapshot_pieces(snapshot: Snapshot) -> Iterator[bytes]:
         yield pack(key) + pack(pack(value))
     yield _header(len(snapshot.known) + len(snapshot.done))
     yield from _items(_known_out, snapshot.known)
-    yield from _items(_dones_out, snapshot.done)
+    yield from _items(_numbered_out, snapshot.done)
 
 
 @value_error
@@ -224,6 +224,16 @@ def _known_out(known: Iterable[Done]) -> list[object]:
         (done.session, "", 0, done.user, done.id, done.seq, value_out(done.data), done.denied)
         for done in known
     ]
+
+
+def _numbered_out(numbered: Iterable[Done]) -> list[object]:
+    return [
+        (
+            done.session, done.attach, done.n, done.user, None,
+            done.seq, value_out(done.data), done.denied,
+        )
+        for done in numbered
+    ]  # fmt: skip
 
 
 def _dones_in(packed: Any) -> tuple[Done, ...]:
