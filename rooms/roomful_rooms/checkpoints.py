@@ -38,6 +38,7 @@ class Checkpoints:
         self._tasks, self._keep = tasks, keep
         self._recent = Recent("", 0, ())
         self._writing: asyncio.Task[None] | None = None
+        self._abandoned = False
         self.blocks = 0
         """Blocks of the log that the newest snapshot does not know of."""
 
@@ -58,6 +59,8 @@ class Checkpoints:
     async def start(self, snapshot: Snapshot, position: int) -> None:
         """Begin to write `snapshot`, the room as of record `position`, once the one before is."""
         await self.settled()
+        if self._abandoned:
+            return
         self.blocks = 0
         writing = self.write(snapshot, position)
         self._writing = self._tasks.start(writing, f"checkpoint {self._room}")
@@ -68,7 +71,8 @@ class Checkpoints:
             await asyncio.wait([self._writing])
 
     def abandon(self) -> None:
-        """Write no further."""
+        """Write no further: the next owner may have written a newer snapshot by now."""
+        self._abandoned = True
         if self._writing is not None:
             self._writing.cancel()
 

@@ -214,3 +214,24 @@ async def test_a_page_of_an_owner_that_was_replaced_comes_late_and_spoils_none(
         ):
             blobs = [w.store.blobs[ROOM, page.key] for page in pages]
             assert [*(one for blob in blobs for one in unpack_page(blob)), *rest] == w.entries()
+
+
+@virtual
+async def test_who_is_replaced_while_it_waits_to_write_its_last_snapshot_writes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would come late, over the snapshot of whoever has the room now."""
+    monkeypatch.setattr(module, "CHECKPOINT_BLOCKS", 5)
+    async with world() as w:
+        node = w.node()
+        ann = await Person(w, node, "ann").entered()
+        node.archive.may_save.clear()
+        await said(ann, *"abcdefg")
+        actor = node.host._actors[ROOM]
+        closing = asyncio.create_task(actor.close())
+        await turns()
+        actor.drop()
+        node.archive.may_save.set()
+        await closing
+        await turns()
+        assert node.archive.saved == []
