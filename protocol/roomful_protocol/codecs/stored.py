@@ -133,7 +133,7 @@ def _items(out: Callable[[Sequence[_T]], list[object]], records: Sequence[_T]) -
     """Records as they stand in an array, behind its header."""
     for start in range(0, len(records), PIECE):
         packed = out(records[start : start + PIECE])
-        yield pack(packed)[len(_header(len(packed))) :]
+        yield pack_ours(packed)[len(_header(len(packed))) :]
 
 
 def _header(items: int) -> bytes:
