@@ -111,8 +111,9 @@ class Draft:
         entries, size = self._told(turn.tells, first, ts)
         if turn.changes or state:
             size += _size(state) + sum(map(_change_size, turn.changes))
-        if size + (0 if turn.reply is None else _reply_size(turn.reply)) > TURN_BYTES:
-            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {size}.")
+        whole = size if turn.reply is None else size + _reply_size(turn.reply)
+        if whole > TURN_BYTES:
+            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
         # Nothing fails from here on.
         if visible:
             if not merging:

@@ -191,6 +191,11 @@ def test_state_too_large_or_with_an_impossible_key_is_not_taken() -> None:
     assert not draft.effective
 
 
+def test_a_reply_that_is_too_much_is_counted_in_what_is_said_of_it() -> None:
+    with pytest.raises(TooMuch, match=rf"at most {TURN_BYTES} bytes; this is {TURN_BYTES + 5}\."):
+        add(Draft("lobby", 1), Turn(reply="x" * TURN_BYTES))
+
+
 # -- in any order ----------------------------------------------------------------------------------
 
 
