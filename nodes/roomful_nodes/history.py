@@ -18,6 +18,10 @@ from roomful_rooms.tasks import Tasks
 
 PAGES: Final = 16
 """Pages kept in memory, of all rooms: after a restart many clients ask for the same ones."""
+AHEAD: Final = PAGES // 2
+"""So many of them may be there for somebody who has yet to read them."""
+VAIN: Final = 4 * PAGES
+"""After so many others were loaded, nobody is expected any more to read what was loaded ahead."""
 VISIBLE_BYTES: Final = 512 * 1024
 """One answer to a client carries no more than this, whatever its limit; it may ask on."""
 VANISHED: Final = 3
@@ -44,6 +48,9 @@ class History:
         self._asks, self._archive, self._tasks = asks, archive, tasks
         self._pages: OrderedDict[_Key, tuple[Entry, ...]] = OrderedDict()
         self._loading: dict[_Key, asyncio.Task[tuple[Entry, ...] | None]] = {}
+        # What was loaded ahead and is not read yet, by how many had been loaded before.
+        self._unread: dict[_Key, int] = {}
+        self._loads = 0
 
     async def read(
         self, room: RoomName, sender: Sender, read: Read, *, ahead: bool = False
@@ -87,6 +94,7 @@ class History:
                 read = replace(read, after=answer.entries[-1].seq)
 
     async def _page(self, key: _Key) -> tuple[Entry, ...] | None:
+        self._unread.pop(key, None)
         if (known := self._pages.get(key)) is not None:
             self._pages.move_to_end(key)
             return known
@@ -94,7 +102,9 @@ class History:
         return await asyncio.shield(self._begun(key))
 
     def _ahead(self, key: _Key) -> None:
-        if key not in self._pages:
+        # Where many read at once, it would have to go again before it is read.
+        if key not in self._pages and key not in self._loading and len(self._unread) < AHEAD:
+            self._unread[key] = self._loads
             self._begun(key)
 
     def _begun(self, key: _Key) -> "asyncio.Task[tuple[Entry, ...] | None]":
@@ -103,8 +113,13 @@ class History:
         if loading is None:
             loading = self._tasks.start(self._load(key), f"load {key[0]} {key[2].key}")
             self._loading[key] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(key, None))
+            loading.add_done_callback(lambda _: self._end_loading(key))
         return loading
+
+    def _end_loading(self, key: _Key) -> None:
+        del self._loading[key]
+        if key not in self._pages:
+            self._unread.pop(key, None)
 
     async def _load(self, key: _Key) -> tuple[Entry, ...] | None:
         room, _, page = key
@@ -119,9 +134,17 @@ class History:
         if not entries or entries[0].seq != page.first or entries[-1].seq != page.last:
             return None
         self._pages[key] = entries
+        self._loads += 1
         if len(self._pages) > PAGES:
-            self._pages.popitem(last=False)
+            self._make_room()
         return entries
+
+    def _make_room(self) -> None:
+        """Forget the page that was read longest ago."""
+        unread = self._unread
+        for key in [one for one, before in unread.items() if self._loads - before > VAIN]:
+            del unread[key]
+        del self._pages[next(key for key in self._pages if key not in unread)]
 
 
 def _chosen(entries: Sequence[Entry], read: Read, answer: Entries) -> Entries:

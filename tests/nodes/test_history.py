@@ -1,13 +1,14 @@
 """Reading a room's past, for clients and for the hub."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.rooms import World, until, world
 from tests.support.sockets import entry
 
-from roomful_nodes.history import VISIBLE_BYTES
+from roomful_nodes.history import AHEAD, PAGES, VAIN, VISIBLE_BYTES
 from roomful_protocol.blocks import EVERYONE, Audience, Page
 from roomful_protocol.codecs.stored import page_pieces
 from roomful_protocol.errors import Code, Refused
@@ -105,6 +106,43 @@ async def test_who_will_read_on_has_the_next_page_loaded_in_the_meantime(here: W
     await history.read("lobby", ANN, Read(after=4), ahead=True)
     await history.read("lobby", ANN, Read(after=8), ahead=True)
     assert loads == ["page-1-4", "page-5-8", "page-9-12"], "each once"
+
+
+async def _pages_for_all(here: World, pages: int) -> Counter[tuple[str, str]]:
+    """What is loaded from now on: rooms of any name have these pages."""
+    for _ in range(pages):
+        here.room.say(*"abcd")
+        await here.room.page()
+    loads, load = Counter[tuple[str, str]](), here.room.archive.load
+
+    async def counted(room: str, key: str, *, constant: bool = False) -> bytes | None:
+        loads[room, key] += 1
+        return await load("lobby", key, constant=constant)
+
+    here.room.archive.load = counted  # type: ignore[method-assign]
+    return loads
+
+
+async def test_where_many_read_at_once_no_page_is_loaded_in_vain(here: World) -> None:
+    loads = await _pages_for_all(here, 4)
+    rooms = [f"room {number}" for number in range(2 * PAGES)]
+    for after in (0, 4, 8, 12):
+        for room in rooms:
+            await here.hub.history.read(room, ANN, Read(after=after), ahead=True)
+    assert len(loads) == len(rooms) * 4
+    assert set(loads.values()) == {1}
+
+
+async def test_those_who_do_not_read_on_do_not_keep_others_from_reading_ahead(here: World) -> None:
+    loads, history = await _pages_for_all(here, 2), here.hub.history
+    for number in range(AHEAD):
+        await history.read(f"gone {number}", ANN, Read(after=0), ahead=True)
+    await history.read("early", ANN, Read(after=0), ahead=True)
+    for number in range(VAIN + 1):
+        await history.read(f"room {number}", ANN, Read(after=0))
+    await history.read("late", ANN, Read(after=0), ahead=True)
+    await until(lambda: loads["late", "page-5-8"])
+    assert not loads["early", "page-5-8"]
 
 
 async def test_a_page_that_vanishes_is_asked_for_anew(here: World) -> None:
