@@ -1,6 +1,6 @@
 """What a client's HTTP request for a WebSocket says, before anybody is let in; and the answer."""
 
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Collection, Iterable
 from hashlib import sha1
 from typing import Final
@@ -32,10 +32,10 @@ def answer_to(headers: MultiMapping[str], codec: Codec) -> bytes:
     if (version := headers.get("Sec-WebSocket-Version", "")) not in _VERSIONS:
         raise ValueError(f"WebSockets of version {version} are not spoken here.")
     key = headers.get("Sec-WebSocket-Key", "").strip()
-    if len(b64decode(key)) != _KEY_BYTES:
+    if len(a2b_base64(key)) != _KEY_BYTES:
         raise ValueError("The key of a WebSocket has 16 bytes.")
     hashed = sha1(key.encode() + _SALT, usedforsecurity=False).digest()
-    answer = _SWITCHING % b64encode(hashed)
+    answer = _SWITCHING % b2a_base64(hashed, newline=False)
     if _listed(headers, _PROTOCOL).strip(" ,"):
         answer += b"%b: %b\r\n" % (_PROTOCOL.encode(), codec.subprotocol.encode())
     return answer + b"\r\n"

@@ -43,7 +43,8 @@ class Transport(Protocol):
 
 def framed(payload: bytes, opcode: int) -> bytes:
     """`payload` as one unmasked, final WebSocket frame."""
-    return _head(opcode, len(payload)) + payload
+    heads, size = _HEADS.get(opcode, ()), len(payload)
+    return (heads[size] if size < len(heads) else _head(opcode, size)) + payload
 
 
 def joined(payloads: Iterable[bytes], opcode: int) -> bytes:

@@ -89,6 +89,8 @@ class Recent:
 
     def all_after(self, after: int) -> tuple[Entry, ...] | None:
         """Everything past `after`, if it is in memory and not too much for one answer."""
+        if after >= self.head:
+            return ()
         if after + 1 < self.first:
             return None
         entries = self._between(after + 1, self.head)
