@@ -175,7 +175,7 @@ class RoomActor:
         room = self._room
         if self.stopping:
             answered(MOVED)
-        elif room is not None and (not self._waiting or isinstance(command.ask, Read)):
+        elif room is not None and (not self.waiting or isinstance(command.ask, Read)):
             self._handle(room, command, answered)
             self.journal.kick()
         elif len(self._mailbox) >= self._limits.mailbox:
@@ -184,7 +184,8 @@ class RoomActor:
             self._mailbox.append((command, answered))
 
     @property
-    def _waiting(self) -> bool:
+    def waiting(self) -> bool:
+        """Whether what comes now has to wait for what came before."""
         return bool(self._mailbox) or self._running is not None or self.journal.draft.full
 
     def _next(self) -> None:

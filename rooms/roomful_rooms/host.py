@@ -259,13 +259,14 @@ class RoomHost:
 
     def _visit(self, actor: RoomActor, now: float) -> None:
         """Nothing here waits for the broker."""
-        unused_s, journal = now - actor.last_used, actor.journal
+        unused_s, held = now - actor.last_used, actor.journal.held
         if unused_s < BEACON_S and self._certain:
             # Republication may lose a room's last event, and nothing after it would show.
-            self._live(actor.name, Live(head=journal.recent.head))
-        # A handler in progress may yet undo that somebody has left.
-        if actor.partition % self._turns == self._turn and not journal.before:
-            journal.held.ledger.forget(journal.held.presence)
+            self._live(actor.name, Live(head=actor.journal.recent.head))
+        # A handler in progress may yet undo that somebody has left; and what waits may have been
+        # asked long ago, by somebody who has asked more than once.
+        if actor.partition % self._turns == self._turn and not actor.waiting:
+            held.ledger.forget(held.presence)
         if unused_s > self._idle_s and actor.idle:
             self._tasks.start(self._close([actor]), f"rest {actor.name}")
 

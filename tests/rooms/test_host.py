@@ -16,7 +16,7 @@ from roomful_protocol.messages import Accepted, Denied, Enter, Moved
 from roomful_rooms import host as module
 from roomful_rooms.actor import Limits
 from roomful_rooms.host import RESTART_S
-from roomful_rooms.room import ChatRoom, Context
+from roomful_rooms.room import ChatRoom, Context, Message, on
 from roomful_rooms.waking import AGAIN_S
 
 
@@ -218,6 +218,29 @@ async def test_nobody_is_forgotten_whose_leaving_may_yet_fail() -> None:
         ann.leave()
         await asyncio.sleep(80)
         assert ledger.link(ann.sender.session, ann.sender.attach) is not None
+
+
+@virtual
+async def test_nobody_is_forgotten_while_what_it_asked_may_wait_for_slow_handlers() -> None:
+    """Its gateway has asked more than once, and given up since; but here it comes again."""
+
+    class Slow(ChatRoom):
+        @on("chat.slow")
+        async def slow(self, message: Message) -> None:
+            await asyncio.sleep(5)
+
+    async with world() as w:
+        node = w.node(Slow)
+        node.tasks.start(node.host.tend(lambda: [("n1", "")]), "tend")
+        ann, bob = await Person(w, node, "ann").entered(), await Person(w, node, "bob").entered()
+        await bob.leave().answered()
+        for _ in range(30):
+            ann.say("", "chat.slow")
+        late = bob.ask(Enter(NEW, None), n=1, base=1)
+        assert isinstance(await late.answered(200), Denied)
+        ledger = node.host._actors[ROOM].journal.held.ledger
+        await asyncio.sleep(90)
+        assert ledger.link(bob.sender.session, bob.sender.attach) is None
 
 
 @virtual
