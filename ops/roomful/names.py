@@ -7,7 +7,7 @@ from typing import Final
 BYTES: Final = 10
 """Of chance in each."""
 AT_ONCE: Final = 128
-"""To ask the system for a single one takes twenty times as long as to cut it from many."""
+"""To ask the system for a single one takes three times as long as to cut it from many."""
 
 
 def names() -> Iterator[str]:
