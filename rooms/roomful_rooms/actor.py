@@ -210,7 +210,7 @@ class RoomActor:
         turn = room.context.turn = Turn()
         try:
             waiting = begin(room, command, member)
-        except Exception as failure:
+        except (Exception, asyncio.CancelledError) as failure:
             self._fail_turn(command, answered, turn, failure)
             return
         if waiting is not None and inspect.isawaitable(waiting):
@@ -279,7 +279,7 @@ class RoomActor:
             self._shout(live)
 
     def _fail_turn(
-        self, command: Command, answered: Answered, turn: Turn, failure: Exception
+        self, command: Command, answered: Answered, turn: Turn, failure: BaseException
     ) -> None:
         """The handler failed or refused: nothing of it has happened."""
         denied = denial(self.journal, command, failure)

@@ -78,7 +78,7 @@ def take_back(journal: Journal, turn: Turn) -> None:
     journal.held.state.drop()
 
 
-def denial(journal: Journal, command: Command, failure: Exception) -> Denied:
+def denial(journal: Journal, command: Command, failure: BaseException) -> Denied:
     """What the sender is told of a handler that raised or was late; a bug is logged, not told."""
     if isinstance(failure, Refused) and _well_formed(failure):
         # Not every string that Python holds can be stored.

@@ -83,6 +83,13 @@ class Workshop(Room):
         inner.cancel()
         await inner
 
+    @on("do.cancelled_at_once")
+    def cancelled_at_once(self, message: Message) -> None:
+        self._begin(message)
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        inner.result()
+
     def _begin(self, message: Message) -> None:
         self.state["draft"] = message.data
         self.broadcast("begun.it", message.data)
@@ -91,5 +98,5 @@ class Workshop(Room):
 
 DOES_NOT_HAPPEN = [
     "fail", "unstorable", "unshowable", "unanswerable", "too_much", "own_timeout",
-    "cancelled_inside", "refuse_badly",
+    "cancelled_inside", "cancelled_at_once", "refuse_badly",
 ]  # fmt: skip
