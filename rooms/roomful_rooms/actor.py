@@ -34,7 +34,7 @@ from roomful_rooms.effects import Turn
 from roomful_rooms.journal import Journal
 from roomful_rooms.outcome import denial, failure_of, remember, take_back, take_over
 from roomful_rooms.room import Context, Room
-from roomful_rooms.tasks import Tasks
+from roomful_rooms.tasks import Tasks, end
 from roomful_rooms.welcome import listing, welcome
 
 log = structlog.get_logger()
@@ -149,8 +149,7 @@ class RoomActor:
             give(answered, MOVED)
         running, self._running = self._running, None
         for task in (self.opening, running[0] if running else None):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
+            end(task)
         if running is not None:
             give(running[1], MOVED)
 

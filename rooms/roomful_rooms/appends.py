@@ -7,7 +7,7 @@ from functools import partial
 from roomful_protocol.ids import RoomName
 from roomful_rooms.epochs import Epochs
 from roomful_rooms.log import Log, Shortened
-from roomful_rooms.tasks import Tasks
+from roomful_rooms.tasks import Tasks, end
 
 Failed = Callable[[BaseException], None]
 
@@ -63,8 +63,8 @@ class Appends:
         """Write no further, and call nobody any more. What was in flight may be in the log or not:
         only the next to recover will know."""
         self._abandoned = True
-        if self._insisting is not None and self._insisting is not asyncio.current_task():
-            self._insisting.cancel()
+        end(self._insisting)
+        self._insisting = None
 
 
 def _if_cancelled(failed: Failed, task: "asyncio.Task[None]") -> None:

@@ -13,7 +13,7 @@ from roomful_rooms.clock import Clock
 from roomful_rooms.log import Archive, Unavailable
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import SNAPSHOT
-from roomful_rooms.tasks import Tasks
+from roomful_rooms.tasks import Tasks, end
 
 CHECKPOINT_BLOCKS = 256
 CHECKPOINT_BYTES = 512_000
@@ -73,8 +73,8 @@ class Checkpoints:
     def abandon(self) -> None:
         """Write no further: the next owner may have written a newer snapshot by now."""
         self._abandoned = True
-        if self._writing is not None:
-            self._writing.cancel()
+        end(self._writing)
+        self._writing = None
 
     async def write(self, snapshot: Snapshot, position: int) -> None:
         """Pages first, then the snapshot that names them: a reader never misses an entry."""

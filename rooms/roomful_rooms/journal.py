@@ -25,7 +25,7 @@ from roomful_rooms.log import Archive, Conflict, Log
 from roomful_rooms.presence import LISTED, Presence
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import Recovered, recover
-from roomful_rooms.tasks import Tasks
+from roomful_rooms.tasks import Tasks, end
 
 Wrote = Callable[[Block, float], None]
 """Told of each block that the log has acknowledged, and the seconds that it took."""
@@ -261,8 +261,8 @@ class Journal:
         self._again, self._ended = _nothing, _nothing
         self._appends.abandon()
         self._checkpoints.abandon()
-        if self._pausing is not None and self._pausing is not asyncio.current_task():
-            self._pausing.cancel()
+        end(self._pausing)
+        self._pausing = None
         self._rest()
         drafts = [draft for draft in (self._in_flight, self.draft) if draft is not None]
         waiting = [answered for draft in drafts for answered, _ in draft.answers]

@@ -38,13 +38,20 @@ async def failure_of(waiting: Awaitable[object], limit_s: float) -> Exception | 
     except Exception as failure:
         return failure
     except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _cancelled():
+            # It leads to the task, which leads to where it was cancelled: no cycle may be left.
+            del limit
             raise
         surprise = RuntimeError("What the handler waited for was cancelled.")
         surprise.__cause__ = cancelled
         return surprise
     return None
+
+
+def _cancelled() -> bool:
+    """Whether it is the running task that is to end."""
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
 
 
 def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:

@@ -9,6 +9,16 @@ import structlog
 log = structlog.get_logger()
 
 
+def end(task: "asyncio.Task[Any] | None") -> None:
+    """Cancel `task`, if there is one, and it is not the running one.
+
+    Whoever does so should not keep it: a task that was cancelled leads to where it was, and from
+    there to its owner, a cycle.
+    """
+    if task is not None and task is not asyncio.current_task():
+        task.cancel()
+
+
 class Tasks:
     """The tasks of one owner. What one raises is logged as `task.failed`; the rest go on."""
 
