@@ -6,7 +6,10 @@ thousands of clients that come or go in one moment would need thousands of them.
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+AT_ONCE: Final = 100
+"""So many are over in one turn of the loop, at most: what comes in meanwhile wants its turn."""
 
 K = TypeVar("K")
 
@@ -53,7 +56,9 @@ class Delays(Generic[K]):
                 self._timer = self._loop.call_at(next(iter(self._until.values())), self._look)
 
     def _end_those_over(self, now: float) -> None:
-        while self._until:
+        for _ in range(AT_ONCE):
+            if not self._until:
+                return
             one, until = next(iter(self._until.items()))
             # Clocks of timers are coarse: what is over within this millisecond is over.
             if until > now + 0.001:

@@ -4,7 +4,7 @@ import asyncio
 
 from tests.support.virtual_time import virtual
 
-from roomful_nodes.delays import Delays
+from roomful_nodes.delays import AT_ONCE, Delays
 
 
 class Waiting:
@@ -106,3 +106,16 @@ async def test_one_that_fails_keeps_nobody_waiting() -> None:
     await asyncio.sleep(5)
     assert waiting.over == [("a", 1.0), ("b", 1.0), ("c", 1.4)]
     assert str(problems[0]["exception"]) == "a bug"
+
+
+@virtual
+async def test_thousands_that_are_over_at_once_leave_turns_to_others() -> None:
+    waiting = Waiting()
+    for number in range(3 * AT_ONCE):
+        waiting.delays.begin(str(number))
+    seen = [len(waiting.over)]
+    while seen[-1] < 3 * AT_ONCE:
+        await asyncio.sleep(0 if seen[-1] else 1.0)
+        seen.append(len(waiting.over))
+    assert {AT_ONCE, 2 * AT_ONCE} <= set(seen)
+    assert {at for _, at in waiting.over} == {1.0}
