@@ -6,6 +6,7 @@ thousands of clients that come or go in one moment would need thousands of them.
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 AT_ONCE: Final = 100
@@ -56,12 +57,12 @@ class Delays(Generic[K]):
                 self._timer = self._loop.call_at(next(iter(self._until.values())), self._look)
 
     def _end_those_over(self, now: float) -> None:
-        for _ in range(AT_ONCE):
-            if not self._until:
-                return
-            one, until = next(iter(self._until.items()))
+        # Taken together: whoever looks for the first one each time looks past all that were there.
+        for one, until in list(islice(self._until.items(), AT_ONCE)):
             # Clocks of timers are coarse: what is over within this millisecond is over.
             if until > now + 0.001:
                 return
-            del self._until[one]
-            self._over(one)
+            # Another's end may have called it off, or begun it anew.
+            if self._until.get(one) == until:
+                del self._until[one]
+                self._over(one)

@@ -119,3 +119,20 @@ async def test_thousands_that_are_over_at_once_leave_turns_to_others() -> None:
         seen.append(len(waiting.over))
     assert {AT_ONCE, 2 * AT_ONCE} <= set(seen)
     assert {at for _, at in waiting.over} == {1.0}
+
+
+@virtual
+async def test_the_end_of_one_may_call_off_another_or_begin_it_anew() -> None:
+    waiting = Waiting()
+
+    def over(one: str) -> None:
+        waiting.over.append((one, round(waiting.loop.time() - waiting.began, 2)))
+        if one == "a":
+            delays.call_off("b")
+            delays.begin("c")
+
+    delays = Delays[str](1.0, over, waiting.loop)
+    for name in "abcd":
+        delays.begin(name)
+    await asyncio.sleep(5)
+    assert waiting.over == [("a", 1.0), ("d", 1.0), ("c", 2.0)]
