@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from roomful_protocol.blocks import Entry, Heard
+from roomful_protocol.blocks import Block, Entry, Heard
 
 AHEAD: Final = 256
 AHEAD_BYTES: Final = 1024 * 1024
@@ -27,6 +27,8 @@ class Chain:
         self.head = 0
         self.expected = 0
         self._ahead: deque[Heard] = deque()
+        # Records that this node has written and heard, and that may be announced yet.
+        self._own: deque[int] = deque()
         self._bytes = 0
 
     @property
@@ -46,6 +48,26 @@ class Chain:
 
     def expect(self, seq: int) -> None:
         self.expected = max(self.expected, seq)
+
+    def hear_own(self, block: Block, position: int) -> Sequence[Entry]:
+        """The entries of a block that this node itself has written, as the log's record at
+        `position`, if that is just what comes next: then it need not be announced."""
+        if block.epoch != self.epoch or block.first != self.head + 1 or self._ahead:
+            return ()
+        self._own.append(position)
+        self.expect(block.last)
+        self.head = block.last
+        return block.entries
+
+    def has_heard(self, position: int) -> bool:
+        """Whether the record that is announced now was heard as this node's own."""
+        own = self._own
+        while own and own[0] < position:
+            own.popleft()
+        if not own or own[0] != position:
+            return False
+        own.popleft()
+        return True
 
     def hear(self, heard: Heard) -> Sequence[Entry]:
         """The entries that are next now that `heard` was announced: none if it is old or early."""

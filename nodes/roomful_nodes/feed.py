@@ -20,7 +20,7 @@ from roomful_nodes.metrics import Metrics
 from roomful_nodes.ring import Ring
 from roomful_nodes.runs import shown_to
 from roomful_protocol import frames
-from roomful_protocol.blocks import Entry
+from roomful_protocol.blocks import Block, Entry
 from roomful_protocol.codecs.stored import unpack_heard
 from roomful_protocol.errors import Refused
 from roomful_protocol.ids import RoomName
@@ -84,8 +84,14 @@ class Feed:
 
     # -- hearing -----------------------------------------------------------------------------------
 
+    def hear_own(self, block: Block, position: int) -> None:
+        """A block of this node's own was committed: heard now, if it is just what comes next."""
+        self._pass_on(self._chain.hear_own(block, position))
+
     def hear(self, record: Record) -> None:
         """A block was committed."""
+        if self._chain.has_heard(record.position):
+            return
         try:
             heard = unpack_heard(record.data)
         except ValueError:
@@ -93,12 +99,11 @@ class Feed:
             log.exception("feed.unreadable", room=self.room, position=record.position)
             return
         self.backoff.heard()
-        chain = self._chain
         self.begin(heard.epoch, heard.first - 1)
-        if heard.first <= chain.head and self._contradicts(heard.entries):
+        if heard.first <= self.head and self._contradicts(heard.entries):
             self._start_over(heard.epoch, heard.first - 1, "lost")
-        self._pass_on(chain.hear(heard))
-        if chain.broken:
+        self._pass_on(self._chain.hear(heard))
+        if self._chain.broken:
             self._start_repair()
 
     def hear_live(self, live: Live) -> None:

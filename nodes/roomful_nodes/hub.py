@@ -12,6 +12,7 @@ from roomful_nodes.delays import Delays
 from roomful_nodes.feed import Feed, patience
 from roomful_nodes.history import Asks, History
 from roomful_nodes.metrics import Metrics
+from roomful_protocol.blocks import Block
 from roomful_protocol.codecs.internode import unpack_live
 from roomful_protocol.ids import NodeId, RoomName
 from roomful_protocol.messages import Live, Sender
@@ -89,6 +90,16 @@ class Hub:
         """What a room of this very node says on its live subject: the bus does not tell us."""
         if (opened := self._open.get(room)) is not None:
             opened.feed.hear_live(live)
+
+    def hear_own(self, room: RoomName, block: Block, position: int) -> None:
+        """What a room of this very node has written, and its log acknowledged as its record at
+        `position`."""
+        if (opened := self._open.get(room)) is not None:
+            try:
+                opened.feed.hear_own(block, position)
+            except Exception:
+                # As where the log announces it: no listener's fault harms whoever tells it.
+                log.exception("hub.listener_failed", room=room)
 
     def check(self) -> None:
         """Announcements may have been missed, by a lost connection say: compare all with owners."""

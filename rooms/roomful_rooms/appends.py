@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from roomful_protocol.blocks import Block
 from roomful_protocol.ids import RoomName
 from roomful_rooms.epochs import Epochs
 from roomful_rooms.log import Log, Shortened
 from roomful_rooms.tasks import Tasks, end
 
 Failed = Callable[[BaseException], None]
+Wrote = Callable[[RoomName, Block, int, float], None]
+"""Told of each block that the log has acknowledged: of which room, where, and the seconds that it
+took. It must not raise."""
 
 
 class Appends:

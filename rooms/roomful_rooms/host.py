@@ -13,11 +13,12 @@ import structlog
 from roomful_protocol.ids import NodeId, Partition, RoomName, partition_of
 from roomful_protocol.messages import MOVED, Command, Live
 from roomful_rooms.actor import Limits, RoomActor
+from roomful_rooms.appends import Wrote
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.costs import Costs, Loaded
 from roomful_rooms.draft import Answered
 from roomful_rooms.epochs import Epochs
-from roomful_rooms.journal import Fenced, Journal, Wrote
+from roomful_rooms.journal import Fenced, Journal
 from roomful_rooms.kinds import Kinds
 from roomful_rooms.log import Archive, Log, Unavailable
 from roomful_rooms.presence import Life
@@ -53,7 +54,7 @@ class RoomHost:
         new_id: NewId,
         tasks: Tasks,
         live: Callable[[RoomName, Live], None],
-        wrote: Wrote = lambda _block, _seconds: None,
+        wrote: Wrote = lambda _room, _block, _position, _seconds: None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         idle_s: float = 300,
         grace_s: float = 15,

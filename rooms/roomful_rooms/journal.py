@@ -16,7 +16,7 @@ from roomful_protocol.blocks import Block, Member, Snapshot
 from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.ids import NodeId, RoomName, SessionId
 from roomful_protocol.messages import Answer
-from roomful_rooms.appends import Appends
+from roomful_rooms.appends import Appends, Wrote
 from roomful_rooms.checkpoints import Checkpoints
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
@@ -26,9 +26,6 @@ from roomful_rooms.presence import LISTED, Presence
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import Recovered, recover
 from roomful_rooms.tasks import Tasks, end
-
-Wrote = Callable[[Block, float], None]
-"""Told of each block that the log has acknowledged, and the seconds that it took."""
 
 
 class Fenced(Exception):
@@ -120,7 +117,7 @@ class Journal:
             await self._appends.append(pack_block(block), held.position)
         except Conflict:
             return False
-        self._wrote(block, self._clock.monotonic() - since)
+        self._wrote(self.room, block, self._appends.position, self._clock.monotonic() - since)
         self._epochs.begun(self.room)
         self._checkpoints.begin(self.recent, held.blocks)
         if not held.whole:
@@ -132,13 +129,9 @@ class Journal:
     def _block(self, draft: Draft) -> Block:
         self._number += 1
         return draft.block(
-            term=self.term,
-            writer=self.writer,
-            number=self._number,
-            epoch=self.epoch,
-            ts=self._clock.wall_ms(),
-            count=len(self._members()),
-        )
+            term=self.term, writer=self.writer, number=self._number, epoch=self.epoch,
+            ts=self._clock.wall_ms(), count=len(self._members()),
+        )  # fmt: skip
 
     def _members(self) -> tuple[Member, ...] | Presence:
         """Those of the log and the draft, whatever a handler in progress makes of them."""
@@ -192,12 +185,13 @@ class Journal:
     def _stored(self, sent: _Sent) -> None:
         """The log has acknowledged it."""
         try:
-            self._wrote(sent.block, self._clock.monotonic() - sent.at)
+            seconds = self._clock.monotonic() - sent.at
             self.recent.add(sent.block.entries)
             self._checkpoints.blocks += 1
+            self._wrote(self.room, sent.block, self._appends.position, seconds)
             if sent.snapshot is None:
-                self._release(sent.draft)
-                self._go_on()
+                # Not at once: it is written to a client in one piece with the event itself.
+                asyncio.get_running_loop().call_soon(self._answered, sent.draft)
             else:
                 waiting = self._checkpointed(sent.draft, sent.snapshot)
                 self._pausing = self._tasks.start(waiting, f"pause {self.room}")
@@ -205,15 +199,21 @@ class Journal:
         except Exception as reason:
             self._fail(reason)
 
+    def _answered(self, draft: Draft) -> None:
+        try:
+            self._release(draft)
+            self._go_on()
+        except Exception as reason:
+            self._fail(reason)
+
     async def _checkpointed(self, draft: Draft, snapshot: Snapshot) -> None:
         """A checkpoint is due: go on when it has begun, which may take long if it is overdue."""
         try:
             await self._checkpoints.start(snapshot, self._appends.position)
-            self._release(draft)
         except Exception as reason:
             self._fail(reason)
         else:
-            self._go_on()
+            self._answered(draft)
 
     def _if_cancelled(self, pausing: "asyncio.Task[None]") -> None:
         if pausing.cancelled():

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from tests.support.rooms import Client, World, turns, until, world
 from tests.support.sockets import check_chain
 
@@ -58,6 +59,74 @@ async def test_members_hear_what_is_committed_from_their_join_on(here: World) ->
     await until(lambda: len(ann.seqs) == 2)
     assert ann.types() == ["joined", "chat.message", "chat.message"]
     assert ann.seqs == [2, 3]
+
+
+def write_here(here: World, *audiences: Audience, times: int = 1) -> None:
+    """A block that this node writes itself, announced so often all the same."""
+    block = here.room.commit(*audiences, times=times)
+    here.hub.hear_own("lobby", block, here.room.position)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+async def test_a_block_of_the_nodes_own_is_heard_once_however_often_announced(
+    here: World, times: int
+) -> None:
+    ann = await here.joined("ann")
+    write_here(here, EVERYONE, times=times)
+    write_here(here, EVERYONE, EVERYONE, times=times)
+    feed = here.hub.feed("lobby")
+    assert feed.head == 3, "and nobody waited for the log to announce it"
+    await until(lambda: len(ann.seqs) == 3)
+    here.room.say("another's")
+    write_here(here, EVERYONE)
+    await until(lambda: len(ann.seqs) == 5)
+    check_chain(ann.frames, 0)
+    assert ann.seqs == [1, 2, 3, 4, 5]
+    here.hub.release(feed)
+
+
+async def test_what_was_announced_of_the_nodes_own_is_not_kept_in_mind(here: World) -> None:
+    await here.joined("ann")
+    feed = here.hub.feed("lobby")
+    for times in (0, 0, 1):
+        write_here(here, EVERYONE, times=times)
+    assert len(feed._chain._own) == 3
+    await until(lambda: not feed._chain._own)
+    here.hub.release(feed)
+
+
+async def test_a_block_of_the_nodes_own_behind_a_hole_waits_to_be_announced(here: World) -> None:
+    """Whoever owned the room before has written a block that is still on its way here."""
+    ann = await here.joined("ann")
+    asked = len(here.room.asked)
+    here.room.commit(EVERYONE)
+    write_here(here, EVERYONE)
+    feed = here.hub.feed("lobby")
+    assert feed.head == 0
+    await until(lambda: ann.seqs == [1, 2])
+    assert len(here.room.asked) == asked
+    here.hub.release(feed)
+
+
+async def test_a_block_of_the_nodes_own_in_a_new_epoch_waits_to_be_announced(here: World) -> None:
+    ann = await here.joined("ann")
+    write_here(here, EVERYONE)
+    here.room.recent = type(here.room.recent)("e2", 0, ())
+    write_here(here, EVERYONE)
+    await until(lambda: gaps(ann))
+    await until(lambda: ann.seqs == [1, 1])
+
+
+async def test_a_listener_that_fails_harms_no_room(here: World) -> None:
+    await here.joined("ann")
+    feed = here.hub.feed("lobby")
+    feed._fanout.push = None  # type: ignore[method-assign,assignment]
+    with capture_logs() as logged:
+        write_here(here, EVERYONE, times=0)
+    assert [(event["event"], event["room"]) for event in logged] == [
+        ("hub.listener_failed", "lobby")
+    ]
+    here.hub.release(feed)
 
 
 async def test_a_lost_block_is_read_from_the_owner(here: World) -> None:

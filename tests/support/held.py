@@ -17,10 +17,14 @@ class HeldLog(MemoryLog):
         self.may_write.set()
         self.may_tell.set()
         self._held: set[asyncio.Task[None]] = set()
+        self._lost = False
 
     def attempt(
         self, room: str, data: bytes, after: int, told: Callable[[int | None], None]
     ) -> None:
+        if self._lost:
+            told(None)
+            return
         if self.may_write.is_set() and self.may_tell.is_set():
             super().attempt(room, data, after, told)
             return
@@ -33,8 +37,14 @@ class HeldLog(MemoryLog):
     ) -> None:
         try:
             told(await self.append(room, data, after))
-        except Conflict:
+        except (Conflict, asyncio.CancelledError):
             told(None)
+
+    def lose(self) -> None:
+        """The connection ends for good: nobody will say what became of what is held up."""
+        self._lost = True
+        for task in self._held:
+            task.cancel()
 
     async def append(self, room: str, data: bytes, after: int) -> int:
         await self.may_write.wait()

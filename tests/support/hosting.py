@@ -120,7 +120,7 @@ class Node:
             name, kinds=Kinds(default=kind), log=self.log, archive=self.archive, clock=clock(),
             new_id=world.new_id, tasks=self.tasks, limits=limits, idle_s=idle_s,
             live=lambda room, live: self.lives.append((room, live)),
-            wrote=lambda block, _seconds: self.blocks.append(block),
+            wrote=lambda _room, block, _position, _seconds: self.blocks.append(block),
         )  # fmt: skip
 
     def own(self, term: int, partitions: Iterable[Partition] = range(PARTITIONS)) -> None:
@@ -130,6 +130,7 @@ class Node:
     async def crash(self) -> None:
         """Stop in the middle of everything."""
         await self.tasks.close()
+        self.log.lose()
 
 
 class World:

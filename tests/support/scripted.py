@@ -60,7 +60,7 @@ class ScriptedRoom:
         self.denials: list[Denied] = []
         self.silent = False
         self.delay_turns = 0
-        self._position = 0
+        self.position = 0
 
     # -- what happens in it ------------------------------------------------------------------------
 
@@ -68,15 +68,16 @@ class ScriptedRoom:
     def head(self) -> int:
         return self.recent.head
 
-    def commit(self, *audiences: Audience, text: str = "hi", times: int = 1) -> None:
+    def commit(self, *audiences: Audience, text: str = "hi", times: int = 1) -> Block:
         """One block with an entry for each audience, announced `times` times."""
         first = self.head + 1
         entries = tuple(entry(first + i, one, text) for i, one in enumerate(audiences))
         block = Block(1, "w", 1, self.recent.epoch, first, 0, len(self.members), entries)
         self.recent.add(entries)
-        self._position = self.store.append(self.name, pack_block(block), self._position)
+        self.position = self.store.append(self.name, pack_block(block), self.position)
         # Whoever follows is told in a later turn, so this comes in time.
-        self.log.times[self._position] = times
+        self.log.times[self.position] = times
+        return block
 
     def say(self, *texts: str) -> None:
         for text in texts:
