@@ -27,8 +27,9 @@ class Chain:
         self.head = 0
         self.expected = 0
         self._ahead: deque[Heard] = deque()
-        # Records that this node has written and heard, and that may be announced yet.
-        self._own: deque[int] = deque()
+        # Records that this node has written and heard, and that may be announced yet. Those that
+        # are forgotten are heard once more, as old: nothing need be announced for long.
+        self._own: deque[int] = deque(maxlen=AHEAD)
         self._bytes = 0
 
     @property
@@ -44,6 +45,8 @@ class Chain:
     def begin(self, epoch: str, head: int) -> None:
         """Take up the room after `head`, forgetting all else."""
         self.epoch, self.head, self.expected = epoch, head, head
+        # A log that has lost its end gives positions out again.
+        self._own.clear()
         self._forget()
 
     def expect(self, seq: int) -> None:

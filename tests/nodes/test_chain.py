@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful_nodes.chain import AHEAD, Chain
-from roomful_protocol.blocks import Entry, Heard
+from roomful_protocol.blocks import Block, Entry, Heard
 
 
 def block(first: int, count: int = 1) -> Heard:
@@ -35,6 +35,29 @@ def test_a_block_heard_twice_is_ignored() -> None:
     chain.hear(block(1, 3))
     assert seqs(chain.hear(block(1, 3))) == []
     assert seqs(chain.hear(block(2, 1))) == []
+
+
+def own(first: int, epoch: str = "e") -> Block:
+    entries = block(first).entries
+    return Block(1, "n1.x", first, epoch, first, 0, 0, entries)
+
+
+def test_of_ones_own_blocks_so_many_are_known_again_and_all_others_are_old() -> None:
+    chain, last = begun(), 10 * AHEAD
+    for number in range(1, last + 1):
+        assert seqs(chain.hear_own(own(number), number)) == [number]
+    assert len(chain._own) == AHEAD
+    assert not chain.has_heard(1)
+    assert seqs(chain.hear(block(1))) == []
+    assert chain.has_heard(last)
+    assert not chain._own
+
+
+def test_a_record_of_another_epoch_is_none_of_ones_own_though_it_has_the_same_position() -> None:
+    chain = begun()
+    chain.hear_own(own(1), 7)
+    chain.begin("e2", 0)
+    assert not chain.has_heard(7)
 
 
 def test_what_comes_after_a_hole_waits_until_it_is_filled() -> None:
