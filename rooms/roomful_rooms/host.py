@@ -254,7 +254,7 @@ class RoomHost:
                 loaded.append(Loaded(actor.name, actor.partition, actor.members, head))
             self._visit(actor, now)
         if self._certain:
-            self._sweep.look(absent, now)
+            self._sweep.look(living, absent, now)
         if counting:
             self._costs.look(loaded, now)
 

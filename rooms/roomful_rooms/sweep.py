@@ -13,6 +13,9 @@ from roomful_rooms.actor import RoomActor
 from roomful_rooms.presence import Life, life
 from roomful_rooms.tasks import Tasks
 
+REMEMBERED: Final = 4
+"""So many graces long it is known since when a node is missing of which no room here has members:
+rooms that come from elsewhere may have some, who have waited already."""
 AT_ONCE: Final = 256
 """Members of one room that are asked to leave at a time: others want to be handled, too."""
 
@@ -31,6 +34,8 @@ class Sweep:
 
     def __init__(self, tasks: Tasks, grace_s: float) -> None:
         self._tasks, self._grace_s = tasks, grace_s
+        self._living = frozenset[Life]()
+        # Since when.
         self._missing: dict[Life, float] = {}
         self._sweeping: set[RoomName] = set()
 
@@ -39,11 +44,20 @@ class Sweep:
         if self._missing and (node := life(sender)) in self._missing:
             self._missing[node] = now
 
-    def look(self, absent: Mapping[RoomActor, Collection[Life]], now: float) -> None:
+    def look(
+        self, living: frozenset[Life], absent: Mapping[RoomActor, Collection[Life]], now: float
+    ) -> None:
         """Look at who is missing `now`, a monotonic time in seconds, in which room; does not
         wait."""
-        missing = frozenset[Life]().union(*absent.values())
-        self._missing = {node: self._missing.get(node, now) for node in missing}
+        in_rooms = frozenset[Life]().union(*absent.values())
+        for node in (self._living - living) | in_rooms:
+            self._missing.setdefault(node, now)
+        self._living = living
+        self._missing = {
+            node: since
+            for node, since in self._missing.items()
+            if node not in living and (node in in_rooms or now - since < REMEMBERED * self._grace_s)
+        }
         lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}
         for actor, nodes in absent.items():
             if not lost.isdisjoint(nodes) and actor.name not in self._sweeping:

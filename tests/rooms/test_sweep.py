@@ -6,6 +6,7 @@ from tests.support.hosting import ROOM, Person, World, world
 from tests.support.virtual_time import soon, until, virtual
 
 from roomful_protocol.blocks import Exited, Member
+from roomful_protocol.ids import partition_of
 from roomful_rooms.host import TEND_S
 from roomful_rooms.presence import Life
 from roomful_rooms.room import ChatRoom
@@ -75,6 +76,21 @@ async def test_who_came_back_on_another_node_stays() -> None:
         await until(lambda: cluster.gone, GRACE_S)
         await sleep(GRACE_S)
         assert cluster.gone == [("cat", "node_lost")]
+
+
+@virtual
+async def test_a_room_that_comes_from_elsewhere_begins_no_grace_anew() -> None:
+    async with world() as w:
+        cluster = Cluster(w)
+        other = w.node(Farewells, term=None)
+        other.tasks.start(other.host.tend(lambda: cluster.living), "tend")
+        await cluster.member("bob", "n2")
+        await sleep(SOON_S)
+        cluster.living.discard(("n2", ""))
+        await sleep(GRACE_S - 5)
+        await cluster.node.host.release(partition_of(ROOM))
+        other.own(2)
+        await until(lambda: cluster.gone == [("bob", "node_lost")], 5 + SOON_S)
 
 
 @virtual
