@@ -79,6 +79,12 @@ def _what_first(_: object, __: str, event: EventDict) -> EventDict:
     return {**head, **event}
 
 
+def _is_no_http(record: logging.LogRecord) -> bool:
+    """Whether it says that somebody's request was none: strangers must not fill the log."""
+    raised = record.exc_info[1] if record.exc_info else None
+    return type(raised).__module__ == "aiohttp.http_exceptions"
+
+
 class _Libraries(logging.Handler):
     """Passes on what the standard library's loggers are told."""
 
@@ -87,13 +93,14 @@ class _Libraries(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
+        no_http = _is_no_http(record)
         try:
             self._log.log(
-                record.levelno,
+                logging.DEBUG if no_http else record.levelno,
                 "library.message",
                 library=record.name,
                 message=record.getMessage(),
-                exc_info=record.exc_info,
+                exc_info=None if no_http else record.exc_info,
             )
         except Exception:
             # A library's broken format string must not end whoever called it.

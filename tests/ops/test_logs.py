@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage
 
 from roomful.logs import Format, configure
 
@@ -113,6 +114,15 @@ def test_libraries_speak_in_one_event() -> None:
         ("library.message", "warning", "py.warnings"),
     ]
     assert lines(out)[0]["message"] == "bad request"
+
+
+def test_strangers_do_not_fill_the_log() -> None:
+    out = io.StringIO()
+    configure("json", "info", node="n1", stream=out)
+    for raised in (BadHttpMessage("no"), RuntimeError("ours")):
+        logging.getLogger("aiohttp.server").error("no", exc_info=raised)
+    [line] = lines(out)
+    assert "ours" in str(line["exception"])
 
 
 def test_a_library_that_cannot_format_harms_nobody(capsys: pytest.CaptureFixture[str]) -> None:
