@@ -1,5 +1,6 @@
 """A whole cluster in memory: brokers, nodes with a loop and a network each, and their clients."""
 
+import asyncio
 from dataclasses import replace
 from itertools import count
 from random import Random
@@ -38,6 +39,7 @@ DRIFT: Final = 0.04
 SKEW_MS: Final = 3000
 EXPIRY_LATE_S: Final = 1.0
 KEPT: Final = 512
+AGAIN_S: Final = 0.1
 SETTINGS: Final = NodeSettings(port=0, lease_s=2, grace_s=8, heartbeat_s=3, request_timeout_s=8)
 GONE_S: Final = SETTINGS.grace_s + SETTINGS.lease_s + 4
 """So long after it has gone, everybody has left."""
@@ -106,6 +108,8 @@ class Machine:
             except (Unavailable, Conflict):
                 if node is not None:
                     await node.stop()
+                # With the connection cut it says so at once, and time would not pass.
+                await asyncio.sleep(AGAIN_S)
             else:
                 node.gateway.watch_hearts()
                 self.node = node
