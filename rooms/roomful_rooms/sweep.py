@@ -16,6 +16,9 @@ from roomful_rooms.tasks import Tasks
 REMEMBERED: Final = 4
 """So many graces long it is known since when a node is missing of which no room here has members:
 rooms that come from elsewhere may have some, who have waited already."""
+HEARD: Final = 0.25
+"""The part of its grace that a missing node has left at least when a room with its members comes
+from elsewhere."""
 AT_ONCE: Final = 256
 """Members of one room that are asked to leave at a time: others want to be handled, too."""
 
@@ -34,7 +37,7 @@ class Sweep:
 
     def __init__(self, tasks: Tasks, grace_s: float) -> None:
         self._tasks, self._grace_s = tasks, grace_s
-        self._living = frozenset[Life]()
+        self._living = self._in_rooms = frozenset[Life]()
         # Since when.
         self._missing: dict[Life, float] = {}
         self._sweeping: set[RoomName] = set()
@@ -52,7 +55,10 @@ class Sweep:
         in_rooms = frozenset[Life]().union(*absent.values())
         for node in (self._living - living) | in_rooms:
             self._missing.setdefault(node, now)
-        self._living = living
+        for node in in_rooms - self._in_rooms:
+            # It may have asked those who had the room before: let it be heard here.
+            self._missing[node] = max(self._missing[node], now - self._grace_s * (1 - HEARD))
+        self._living, self._in_rooms = living, in_rooms
         self._missing = {
             node: since
             for node, since in self._missing.items()

@@ -10,7 +10,7 @@ from roomful_protocol.ids import partition_of
 from roomful_rooms.host import TEND_S
 from roomful_rooms.presence import Life
 from roomful_rooms.room import ChatRoom
-from roomful_rooms.sweep import AT_ONCE
+from roomful_rooms.sweep import AT_ONCE, HEARD
 
 GRACE_S = 15.0
 SOON_S = TEND_S * 3
@@ -91,6 +91,25 @@ async def test_a_room_that_comes_from_elsewhere_begins_no_grace_anew() -> None:
         await cluster.node.host.release(partition_of(ROOM))
         other.own(2)
         await until(lambda: cluster.gone == [("bob", "node_lost")], 5 + SOON_S)
+
+
+@virtual
+async def test_a_missing_node_may_still_be_heard_by_the_next_owner_of_a_room() -> None:
+    async with world() as w:
+        cluster = Cluster(w)
+        other = w.node(Farewells, term=None)
+        other.tasks.start(other.host.tend(lambda: cluster.living), "tend")
+        bob = await cluster.member("bob", "n2")
+        await sleep(SOON_S)
+        cluster.living.discard(("n2", ""))
+        for _ in range(4):
+            await sleep(GRACE_S / 2)
+            assert await bob.say("here").answered()
+        await cluster.node.host.release(partition_of(ROOM))
+        other.own(2)
+        await sleep(GRACE_S * HEARD - TEND_S)
+        assert cluster.gone == []
+        await until(lambda: cluster.gone == [("bob", "node_lost")], SOON_S)
 
 
 @virtual
