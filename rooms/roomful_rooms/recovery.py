@@ -67,7 +67,7 @@ async def recover(room: RoomName, log: Log, archive: Archive) -> Recovered:
                 break
             for record in records:
                 recovered.apply(unpack_block(record.data), record.position)
-            newest = max(newest, record, key=_position)
+            newest = max(newest, records[-1], key=_position)
         # A read may lag behind the writer before us; the last record never does.
         if newest is None or newest.position <= recovered.position:
             _end_at(recovered, newest)
