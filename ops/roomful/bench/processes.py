@@ -1,6 +1,7 @@
 """Processes on a core of their own, and what the kernel says they used."""
 
 import os
+import random
 import resource
 import shutil
 import signal
@@ -28,11 +29,18 @@ class Unstarted(Exception):
     """A process did not come up; the text is its log."""
 
 
+PORTS: Final = range(20_000, 32_000)
+"""Below those from which the kernel takes a connection's own end: there, who looks again and again
+whether a server listens yet would once find a port taken by itself."""
+
+
 def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port of loopback that nobody uses now. Raises Unstarted if none is found."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise Unstarted("No port of loopback is free.")
 
 
 def listening(port: int) -> bool:
