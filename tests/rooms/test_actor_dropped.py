@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.hosting import ROOM, Node, Person, world
+from tests.support.journals import journal
 from tests.support.virtual_time import turns, until, virtual
 
 from roomful_rooms import checkpoints as module
-from roomful_rooms.journal import Journal
 from roomful_rooms.room import ChatRoom, Message, on
 
 
@@ -54,10 +54,6 @@ async def busy(node: Node, ann: Person, what: str) -> None:
         case _:
             pass
     await turns()
-
-
-def journal(node: Node) -> Journal:
-    return node.host._actors[ROOM].journal
 
 
 @pytest.mark.parametrize(

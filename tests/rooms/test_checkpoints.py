@@ -4,39 +4,23 @@ import asyncio
 
 import pytest
 from structlog.typing import EventDict
-from tests.support.hosting import ROOM, Asked, Node, Person, World, world
+from tests.support.hosting import ROOM, Asked, Person, world
+from tests.support.journals import SNAP, checkpointed, said, write_often
 from tests.support.virtual_time import turns, until, virtual
 
 from roomful_protocol.blocks import Member
 from roomful_protocol.codecs.stored import unpack_page, unpack_snapshot
-from roomful_protocol.messages import Accepted
 from roomful_rooms import checkpoints as module
 from roomful_rooms import recent
-from roomful_rooms.journal import Journal
 from roomful_rooms.log import Unavailable
 from roomful_rooms.recovery import recover
 from roomful_rooms.room import ChatRoom, Room
-
-SNAP = (ROOM, "snap")
 
 
 @pytest.fixture
 def every_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint is due at every second block."""
-    monkeypatch.setattr(module, "CHECKPOINT_BLOCKS", 1)
-
-
-def journal(node: Node) -> Journal:
-    return node.host._actors[ROOM].journal
-
-
-async def said(person: Person, *texts: str) -> None:
-    for text in texts:
-        assert isinstance(await person.say(text).answered(), Accepted)
-
-
-async def checkpointed(w: World, seq: int) -> None:
-    await until(lambda: SNAP in w.store.blobs and unpack_snapshot(w.store.blobs[SNAP]).seq >= seq)
+    write_often(monkeypatch)
 
 
 @virtual

@@ -2,7 +2,7 @@
 
 from asyncio import sleep
 
-from tests.support.hosting import ROOM, Person, World, world
+from tests.support.hosting import ROOM, Node, Person, World, world
 from tests.support.virtual_time import soon, until, virtual
 
 from roomful_protocol.blocks import Exited, Member
@@ -37,6 +37,17 @@ class Cluster:
         session, attach = f"{user}-s", attach or f"{user} at {at}"
         person = Person(self.world, self.node, user, session=session, attach=attach, gateway=at)
         return await person.entered()
+
+    def another(self) -> Node:
+        """A node that has no rooms yet, and believes the same."""
+        other = self.world.node(Farewells, term=None)
+        other.tasks.start(other.host.tend(lambda: self.living), "tend")
+        return other
+
+    async def pass_on_to(self, other: Node) -> None:
+        """The room moves there."""
+        await self.node.host.release(partition_of(ROOM))
+        other.own(2)
 
     @property
     def gone(self) -> list[tuple[str, str]]:
@@ -82,31 +93,28 @@ async def test_who_came_back_on_another_node_stays() -> None:
 async def test_a_room_that_comes_from_elsewhere_begins_no_grace_anew() -> None:
     async with world() as w:
         cluster = Cluster(w)
-        other = w.node(Farewells, term=None)
-        other.tasks.start(other.host.tend(lambda: cluster.living), "tend")
+        other = cluster.another()
         await cluster.member("bob", "n2")
         await sleep(SOON_S)
         cluster.living.discard(("n2", ""))
         await sleep(GRACE_S - 5)
-        await cluster.node.host.release(partition_of(ROOM))
-        other.own(2)
-        await until(lambda: cluster.gone == [("bob", "node_lost")], 5 + SOON_S)
+        await cluster.pass_on_to(other)
+        await until(lambda: cluster.gone, 5 + SOON_S)
+        assert cluster.gone == [("bob", "node_lost")]
 
 
 @virtual
 async def test_a_missing_node_may_still_be_heard_by_the_next_owner_of_a_room() -> None:
     async with world() as w:
         cluster = Cluster(w)
-        other = w.node(Farewells, term=None)
-        other.tasks.start(other.host.tend(lambda: cluster.living), "tend")
+        other = cluster.another()
         bob = await cluster.member("bob", "n2")
         await sleep(SOON_S)
         cluster.living.discard(("n2", ""))
         for _ in range(4):
             await sleep(GRACE_S / 2)
             assert await bob.say("here").answered()
-        await cluster.node.host.release(partition_of(ROOM))
-        other.own(2)
+        await cluster.pass_on_to(other)
         await sleep(GRACE_S * HEARD - TEND_S)
         assert cluster.gone == []
         await until(lambda: cluster.gone == [("bob", "node_lost")], SOON_S)
