@@ -121,11 +121,9 @@ class Draft:
             self._open += visible
             self._open_count, self._open_ts = count, ts
         if entries:
-            if self._open:
-                self.seal()
+            self.seal()
             self.entries += entries
-        if turn.changes:
-            self.changes += turn.changes
+        self.changes += turn.changes
         if state or removed:
             self._merge_state(state, removed)
         self.bytes += size

@@ -173,7 +173,7 @@ class Ledger:
                     self._numbered -= link.forget(base)
             if n <= last:
                 return self._repeated(command, link, here)
-            if n != last + 1 and n != max(last, base - 1) + 1:
+            if n != max(last, base - 1) + 1:
                 return MOVED
         if isinstance(ask, Say) and ask.id is not None:
             done = self._ids.get(_id_key(sender.session, sender.user, ask.id))

@@ -50,8 +50,7 @@ class Recent:
         self._bytes += size
         self.unpaged_bytes += size
         self.head = entries[-1].seq
-        if len(self._entries) > KEPT or self._bytes > KEPT_BYTES:
-            self._trim()
+        self._trim()
 
     def _trim(self) -> None:
         entries, paged = self._entries, self.paged

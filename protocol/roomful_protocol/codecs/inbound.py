@@ -44,19 +44,15 @@ _last: Final = pattern(r"last:([0-9]{1,9})").fullmatch
 
 def id_of(tree: Tree) -> ClientId | None:
     """The frame's id, or None where it has none or one that cannot be used."""
-    id: ClientId | None = tree.get("id")
     try:
-        _check_id(id)
+        return _id(tree)
     except Refused:
         return None
-    return id
 
 
 def frame_of(tree: Tree) -> ClientFrame:
     """The frame that `tree` spells. Raises Refused, with the frame's id if that is sound."""
-    id = tree.get("id")
-    if id is not None:
-        _check_id(id)
+    id = _id(tree)
     try:
         kind = tree.get("type")
         if type(kind) is not str:
@@ -90,10 +86,10 @@ def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
             f"at most {TYPE_CHARACTERS} characters.",
         )
     get = tree.get
-    room, to, ephemeral, echo = get("room"), get("to"), get("ephemeral"), get("echo")
+    to, ephemeral, echo = get("to"), get("ephemeral"), get("echo")
     return Send(
         kind,
-        None if room is None else _room(tree),
+        _room(tree),
         get("data"),
         id,
         () if to is None else _to(to),
@@ -175,9 +171,10 @@ def epoch_of(value: object) -> str | None:
     return value
 
 
-def _check_id(id: object) -> None:
+def _id(tree: Tree) -> ClientId | None:
+    id = tree.get("id")
     if id is None or type(id) is int or (type(id) is str and 0 < len(id) <= ID_CHARACTERS):
-        return
+        return id
     raise Refused(
         Code.BAD_DATA, f"id must be a string of 1 to {ID_CHARACTERS} characters or an integer."
     )
