@@ -49,8 +49,11 @@ def test_ids_are_never_said_twice() -> None:
     assert len({frames(1) for _ in range(5)} | {frames(1)}) == 6
 
 
-def test_numbers_are_read_from_what_was_said() -> None:
-    assert [said.number_in(said.numbered(number)) for number in (0, 7, 12_345)] == [0, 7, 12_345]
+@pytest.mark.parametrize("kept", [True, False])
+def test_numbers_are_read_from_what_was_said(kept: bool) -> None:
+    frames = said.numbered(kept=kept)
+    assert [said.number_in(frames(number)) for number in (0, 7, 12_345)] == [0, 7, 12_345]
+    assert (b'"ephemeral":true' in frames(7)) is not kept
     assert said.number_in(said.kept()(1)) is None
 
 

@@ -99,8 +99,12 @@ def test_every_delivery_at_a_steady_rate_is_timed(
 ) -> None:
     monkeypatch.setattr(paced, "MEMBERS", Shape(5))
     monkeypatch.setattr(paced, "RATES", {1000: {"bound": 5000.0}})
-    p50, p99 = paced.once(shared)
-    assert 0 < p50.value <= p99.value < p99.ceilings["bound"]
+    readings = list(paced.once(shared))
+    named = {f"1,000 deliveries/s{log}, {p}" for log in ("", ", log off") for p in ("p50", "p99")}
+    assert {reading.figure for reading in readings} == named
+    for p50, p99 in (readings[:2], readings[2:]):
+        assert 0 < p50.value <= p99.value < p99.ceilings["bound"]
+        assert p99.details["node_cores"] >= 0
 
 
 def test_those_who_only_listen_are_weighed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

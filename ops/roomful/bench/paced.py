@@ -9,7 +9,7 @@ from typing import Final
 
 from roomful.bench.crowd import SILENT_S, Crowd, Heard, Line, Room
 from roomful.bench.processes import Window
-from roomful.bench.said import number_in, numbered
+from roomful.bench.said import Numbered, number_in
 from roomful.bench.wire import Broken, split
 
 WARM_S: Final = 0.5
@@ -18,8 +18,8 @@ WARM_S: Final = 0.5
 class Paced:
     """A room in which the members, one after the other, say something at a steady rate."""
 
-    def __init__(self, crowd: Crowd, room: Room) -> None:
-        self._crowd, self._room = crowd, room
+    def __init__(self, crowd: Crowd, room: Room, frames: Numbered) -> None:
+        self._crowd, self._room, self._frames = crowd, room, frames
         self._sent: list[float] = []
         self._heard: list[Heard] = []
 
@@ -47,7 +47,7 @@ class Paced:
             while due <= now:
                 number = len(self._sent)
                 self._sent.append(time.perf_counter())
-                members[number % len(members)].tcp.sendall(numbered(number))
+                members[number % len(members)].tcp.sendall(self._frames(number))
                 due += 1 / rate
             self._crowd.hear(self._heard)
         self._room.said = len(self._sent)

@@ -10,30 +10,31 @@ from roomful.bench.wire import client_frame
 
 Frames = Callable[[int], bytes]
 """So many messages, each a client's frame, in one piece."""
+Numbered = Callable[[int], bytes]
+"""The message of this number, as a client's frame."""
 
 MARK: Final = b"^"
 """Once in each message that is said, and nowhere else in what a server sends."""
 SIZE: Final = 100
 PAYLOAD: Final = MARK + b"x" * (SIZE - len(MARK))
 ACK: Final = b'"type":"ack"'
+_KEPT: Final = b'{"type":"chat.message","data":{"p":"%b"}}'
+_EPHEMERAL: Final = b'{"type":"chat.message","data":{"p":"%b"},"ephemeral":true}'
 _FIRST_ID: Final = 10_000_000
 """Ids that all have the same number of digits."""
 
-
 _NUMBER: Final = re.compile(rb"\^(\d{8})")
-_BEFORE, _AFTER = client_frame(
-    b'{"type":"chat.message","data":{"p":"%b00000000%b"}}' % (MARK, b"x" * (SIZE - 9))
-).split(b"00000000")
+_NUMBERED: Final = b"%b00000000%b" % (MARK, b"x" * (SIZE - 9))
 
 
 def kept() -> Frames:
     """Messages that go through the log; no acks are wanted."""
-    return _repeated(b'{"type":"chat.message","data":{"p":"%b"}}' % PAYLOAD)
+    return _repeated(_KEPT % PAYLOAD)
 
 
 def ephemeral() -> Frames:
     """Messages that pass the log by."""
-    return _repeated(b'{"type":"chat.message","data":{"p":"%b"},"ephemeral":true}' % PAYLOAD)
+    return _repeated(_EPHEMERAL % PAYLOAD)
 
 
 def raw(size: int = SIZE) -> Frames:
@@ -53,9 +54,11 @@ def acked() -> Frames:
     return frames
 
 
-def numbered(number: int) -> bytes:
-    """One message, with its number after the mark."""
-    return b"%b%08d%b" % (_BEFORE, number, _AFTER)
+def numbered(*, kept: bool = True) -> Numbered:
+    """Messages with their numbers after the mark; unless `kept`, they pass the log by."""
+    message = (_KEPT if kept else _EPHEMERAL) % _NUMBERED
+    before, after = client_frame(message).split(b"00000000")
+    return lambda number: b"%b%08d%b" % (before, number, after)
 
 
 def number_in(event: bytes) -> int | None:
