@@ -20,6 +20,7 @@ from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Directory, Following, Item, Unavailable
 from roomful_rooms.host import RoomHost
 from roomful_rooms.ownership import Table
+from roomful_rooms.presence import Life
 from roomful_rooms.tasks import Tasks
 
 RETURNS_PER_S: Final = 200.0
@@ -104,8 +105,20 @@ class Cluster:
         return self._view.settled
 
     def _told(self, info: NodeInfo) -> NodeInfo:
-        cost = round(sum(self._host.costs.values()), 1)
-        return replace(self._counted(info), cost=cost, placed=self._view.revision(TABLE))
+        host = self._host
+        return replace(
+            self._counted(info), cost=round(sum(host.costs.values()), 1), missing=host.missing,
+            placed=self._view.revision(TABLE),
+        )  # fmt: skip
+
+    def missed_s(self) -> dict[Life, float]:
+        """Which lives of nodes others miss, and for how many seconds: the fewest that any says, as
+        who has heard of one since has begun anew."""
+        missed_s: dict[Life, float] = {}
+        for node in self.nodes.values():
+            for (name, life), seconds in node.missing if node.id != self.me.id else ():
+                missed_s[name, life] = min(seconds, missed_s.get((name, life), seconds))
+        return missed_s
 
     def pace(self) -> float:
         """How many clients a second this node may send away: its share, among those that drain, of

@@ -119,7 +119,7 @@ class Node:
         await self._router.start()
         await self.gateway.start()
         await self._cluster.start()
-        self.tasks.start(self._host.tend(self._living), "tend")
+        self.tasks.start(self._host.tend(self._living, self._cluster.missed_s), "tend")
         self.tasks.start(self._probe.run(), "probe")
         self.tasks.start(self._watch_bus(), "bus")
 

@@ -1,6 +1,6 @@
 """What this node knows of the cluster: the living nodes, and the table of partitions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -26,7 +26,8 @@ log = structlog.get_logger()
 class NodeInfo:
     """What the others know of a node; `started_ms` since 1970. `state`: up, draining (it gives its
     rooms and clients away) or drained (it has none, and gets none). `left_s`: seconds until it is
-    drained, as it thinks. `cost`: of what it owned when the table was at revision `placed`."""
+    drained, as it thinks. `cost`: of what it owned when the table was at revision `placed`.
+    `missing`: which lives of nodes it misses, and for how many seconds."""
 
     id: NodeId
     address: str
@@ -39,6 +40,7 @@ class NodeInfo:
     cost: float = 0.0
     placed: int = 0
     left_s: float | None = None
+    missing: Sequence[tuple[Life, float]] = ()
 
     @classmethod
     def unpacked(cls, data: bytes) -> "NodeInfo":

@@ -224,18 +224,30 @@ class RoomHost:
 
     # -- members that are gone, rooms that rest ----------------------------------------------------
 
-    async def tend(self, living: Callable[[], Collection[Life]]) -> None:
-        """For ever: sweep the members of lost nodes after their grace, put idle rooms to rest."""
+    @property
+    def missing(self) -> list[tuple[Life, float]]:
+        """The nodes that are missed here, and for how many seconds."""
+        return self._sweep.missing(self._clock.monotonic())
+
+    async def tend(
+        self,
+        living: Callable[[], Collection[Life]],
+        missed_s: Callable[[], Mapping[Life, float]] = dict,
+    ) -> None:
+        """For ever: sweep the members of lost nodes after their grace, put idle rooms to rest.
+
+        `missed_s` tells for how long other nodes have missed whom, in seconds.
+        """
         while True:
             await asyncio.sleep(TEND_S)
             try:
                 self._tell_certainty()
-                await self._look_after(frozenset(living()))
+                await self._look_after(frozenset(living()), missed_s())
                 self._forgive()
             except Exception:
                 log_.exception("host.tend_failed")
 
-    async def _look_after(self, living: frozenset[Life]) -> None:
+    async def _look_after(self, living: frozenset[Life], missed_s: Mapping[Life, float]) -> None:
         """See to all rooms, a few at a time: there may be thousands."""
         now, counting = self._clock.monotonic(), self._costs.due(self._clock.monotonic())
         self._turn = (self._turn + 1) % self._turns
@@ -254,7 +266,7 @@ class RoomHost:
                 loaded.append(Loaded(actor.name, actor.partition, actor.members, head))
             self._visit(actor, now)
         if self._certain:
-            self._sweep.look(living, absent, now)
+            self._sweep.look(living, absent, now, missed_s)
         if counting:
             self._costs.look(loaded, now)
 

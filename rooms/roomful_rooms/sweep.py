@@ -30,7 +30,8 @@ class Sweep:
 
     A node that was started again under its name is another one, and does not know the members of
     the one before. A node that asks something is not dead, whatever the directory says: it may have
-    lost its lease and nothing else. Its grace begins anew.
+    lost its lease and nothing else. Its grace begins anew. One that was lost before this node was
+    started is missing since when others say.
 
     `grace_s`: within so many seconds their clients may have come back on other nodes.
     """
@@ -47,14 +48,24 @@ class Sweep:
         if self._missing and (node := life(sender)) in self._missing:
             self._missing[node] = now
 
+    def missing(self, now: float) -> list[tuple[Life, float]]:
+        """Which nodes are missing `now`, and for how many seconds."""
+        return [(node, now - since) for node, since in self._missing.items()]
+
     def look(
-        self, living: frozenset[Life], absent: Mapping[RoomActor, Collection[Life]], now: float
+        self,
+        living: frozenset[Life],
+        absent: Mapping[RoomActor, Collection[Life]],
+        now: float,
+        missed_s: Mapping[Life, float],
     ) -> None:
-        """Look at who is missing `now`, a monotonic time in seconds, in which room; does not
-        wait."""
+        """Look at who is missing `now`, a monotonic time in seconds, in which room; does not wait.
+
+        `missed_s`: for how long others have missed whom, in seconds.
+        """
         in_rooms = frozenset[Life]().union(*absent.values())
         for node in (self._living - living) | in_rooms:
-            self._missing.setdefault(node, now)
+            self._missing.setdefault(node, now - missed_s.get(node, 0.0))
         for node in in_rooms - self._in_rooms:
             # It may have asked those who had the room before: let it be heard here.
             self._missing[node] = max(self._missing[node], now - self._grace_s * (1 - HEARD))

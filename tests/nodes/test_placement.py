@@ -17,6 +17,7 @@ from roomful_protocol.ids import PARTITIONS
 from roomful_rooms.directory import Conflict
 from roomful_rooms.memory_directory import DirectoryStore, MemoryDirectory
 from roomful_rooms.memory_link import Link
+from roomful_rooms.presence import Life
 from roomful_rooms.tasks import Tasks
 
 CLOSING_S = 0.02
@@ -31,6 +32,7 @@ class Host:
         self.closing: set[int] = set()
         self.most_closing = 0
         self._costs = costs
+        self.missing: list[tuple[Life, float]] = []
 
     @property
     def costs(self) -> dict[int, float]:
@@ -267,3 +269,15 @@ async def test_a_broker_that_goes_away_in_the_middle_leaves_nothing_unserved() -
         one.link.mend()
         await until(lambda: two.owned == PARTITIONS)
         check_each_served_once(one, two)
+
+
+@virtual
+async def test_a_node_is_told_for_how_long_others_have_missed_whom() -> None:
+    world, lost = World(), ("x", "1")
+    async with world.node("a") as one, world.node("b") as two:
+        one.host.missing, two.host.missing = [(lost, 12.5), (("y", "1"), 3.0)], [(lost, 4.0)]
+        async with world.node("c") as three:
+            three.host.missing = [(lost, 0.5)]
+            # Told with the next renewal; of those who say different things who waits longest.
+            await until(lambda: three.cluster.missed_s() == {lost: 4.0, ("y", "1"): 3.0})
+            await until(lambda: one.cluster.missed_s() == {lost: 0.5})

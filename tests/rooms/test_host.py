@@ -252,7 +252,7 @@ async def test_many_rooms_are_looked_after_a_few_at_a_time(monkeypatch: pytest.M
         for number in range(9):
             await Person(w, node, "ann", room=f"room-{number}").entered()
         node.lives.clear()
-        looking = asyncio.create_task(node.host._look_after(frozenset({("n1", "")})))
+        looking = asyncio.create_task(node.host._look_after(frozenset({("n1", "")}), {}))
         seen = list[int]()
         while not looking.done():
             await asyncio.sleep(0)

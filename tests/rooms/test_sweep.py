@@ -29,6 +29,7 @@ class Cluster:
     def __init__(self, w: World) -> None:
         self.world = w
         self.living: set[Life] = {("n1", ""), ("n2", "")}
+        self.missed_s: dict[Life, float] = {}
         self.node = w.node(Farewells)
         self.node.tasks.start(self.node.host.tend(lambda: self.living), "tend")
 
@@ -41,7 +42,7 @@ class Cluster:
     def another(self) -> Node:
         """A node that has no rooms yet, and believes the same."""
         other = self.world.node(Farewells, term=None)
-        other.tasks.start(other.host.tend(lambda: self.living), "tend")
+        other.tasks.start(other.host.tend(lambda: self.living, lambda: self.missed_s), "tend")
         return other
 
     async def pass_on_to(self, other: Node) -> None:
@@ -98,6 +99,21 @@ async def test_a_room_that_comes_from_elsewhere_begins_no_grace_anew() -> None:
         await sleep(SOON_S)
         cluster.living.discard(("n2", ""))
         await sleep(GRACE_S - 5)
+        await cluster.pass_on_to(other)
+        await until(lambda: cluster.gone, 5 + SOON_S)
+        assert cluster.gone == [("bob", "node_lost")]
+
+
+@virtual
+async def test_nor_on_a_node_that_was_started_after_the_loss_if_others_know_of_it() -> None:
+    async with world() as w:
+        cluster = Cluster(w)
+        await cluster.member("bob", "n2")
+        await sleep(SOON_S)
+        cluster.living.discard(("n2", ""))
+        await sleep(GRACE_S - 5)
+        other = cluster.another()
+        cluster.missed_s = dict(cluster.node.host.missing)
         await cluster.pass_on_to(other)
         await until(lambda: cluster.gone, 5 + SOON_S)
         assert cluster.gone == [("bob", "node_lost")]

@@ -103,8 +103,8 @@ def rash_sweep(patch: pytest.MonkeyPatch) -> None:
     def home(member: Member | Sender) -> Life:
         return home_of(member.session), ""
 
-    async def look_after(self: RoomHost, living: Collection[Life]) -> None:
-        await original(self, frozenset({(node, "") for node, _ in living}))
+    async def look_after(self: RoomHost, living: Collection[Life], _: object) -> None:
+        await original(self, frozenset({(node, "") for node, _ in living}), {})
 
     patch.setattr(RoomHost, "_look_after", look_after)
     patch.setattr(Presence, "nodes", property(lambda self: frozenset(map(home, self))))
