@@ -1,9 +1,9 @@
 """Sockets over HTTP: a request becomes a conversation.
 
 Most clients' requests come whole, in one packet, and need not wait: those are answered here, with
-nothing of aiohttp's but its parser. All others go the long way, through aiohttp, which takes three
-times as much of everything and knows all of HTTP: requests in pieces or behind another, those that
-are refused, and those that wait for their turn. From the handshake on there is no difference.
+nothing of aiohttp's. All others go the long way, through aiohttp, which takes three times as much
+of everything and knows all of HTTP: requests in pieces or behind another, those that are refused,
+and those that wait for their turn. From the handshake on there is no difference.
 """
 
 import asyncio
@@ -14,13 +14,12 @@ from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
-from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, RawRequestMessage
-from multidict import CIMultiDictProxy
 
 from roomful_nodes.admission import Admission, Crowded
 from roomful_nodes.doorstep import enter
 from roomful_nodes.gateway import Gateway
 from roomful_nodes.handshake import answer_to, offered_codec, origin_allowed
+from roomful_nodes.head import PATH, Fields, fields_of, read_head
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import CLOSE_S
 from roomful_nodes.pages import Pages
@@ -29,13 +28,6 @@ from roomful_nodes.websocket import Pace, WebSocket
 from roomful_protocol.codecs import CODECS, Codec
 
 WEB: Final = Path(__file__).parent / "web"
-PATH: Final = "/ws"
-SHORT_BYTES: Final = 16 * 1024
-"""What is longer goes the long way."""
-_READ_BYTES: Final = 2**16
-_LINE_BYTES: Final = 8190
-"""Of the first line and of each field, at most, as on the long way."""
-_END: Final = b"\r\n\r\n"
 
 log = structlog.get_logger()
 
@@ -82,44 +74,24 @@ class Entrance:
     def take(self, transport: asyncio.Transport, said: bytes) -> bool:
         """Let in who has `said` nothing but that it wants a WebSocket, if that can be done now;
         False if not: then nothing has happened."""
-        request = self._request(said)
-        if request is None:
+        head = read_head(said)
+        if head is None:
             return False
-        message, early = request
         try:
-            asked = self._asked(message.headers, message.url.query.items())
+            asked = self._asked(head.fields, head.query)
         except web.HTTPException:
             return False
         if self._gateway.draining or not self._admission.at_once():
             return False
-        self._open(transport, asked, early)
+        self._open(transport, asked, head.rest)
         return True
-
-    def _request(self, said: bytes) -> tuple[RawRequestMessage, bytes] | None:
-        """The request for a WebSocket that `said` is, and what came behind it."""
-        if not said.startswith(b"GET /ws") or len(said) > SHORT_BYTES:
-            return None
-        # The parser has no connection that it could hold up: it must not see a body.
-        head, end, rest = said.partition(_END)
-        parser = HttpRequestParser(
-            None, self._loop, _READ_BYTES, max_line_size=_LINE_BYTES, max_field_size=_LINE_BYTES
-        )
-        try:
-            requests, upgraded, early = parser.feed_data(head + end)
-        except HttpProcessingError:
-            return None
-        if not upgraded or len(requests) != 1:
-            return None
-        message, body = requests[0]
-        plain = body.is_eof() and message.version >= HttpVersion11 and message.url.path == PATH
-        return (message, early + rest) if plain else None
 
     # -- the long way ------------------------------------------------------------------------------
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         """Answer over HTTP what can be answered so, and take the connection from aiohttp else."""
         try:
-            asked = self._asked(request.headers, request.query.items())
+            asked = self._asked(fields_of(request.headers.items()), request.query.items())
         except web.HTTPForbidden:
             origin = request.headers.get("Origin")
             log.warning("gateway.origin_refused", origin=origin, host=request.host)
@@ -148,16 +120,16 @@ class Entrance:
 
     # -- both --------------------------------------------------------------------------------------
 
-    def _asked(self, headers: CIMultiDictProxy[str], query: Iterable[tuple[str, str]]) -> _Asked:
+    def _asked(self, fields: Fields, query: Iterable[tuple[str, str]]) -> _Asked:
         """What a client wants. Raises what it is told instead, as HTTP."""
-        origin, host = headers.get("Origin"), headers.get("Host", "")
+        origin, host = fields.get("origin"), fields.get("host", "")
         if not origin_allowed(origin, host, self._settings.allowed_origins):
             raise web.HTTPForbidden(text="Pages of this origin may not connect here.")
-        codec = offered_codec(headers)
+        codec = offered_codec(fields)
         if codec is None:
             raise web.HTTPBadRequest(text=f"Sub-protocols spoken here: {', '.join(CODECS)}.")
         try:
-            return _Asked(codec, answer_to(headers, codec), query)
+            return _Asked(codec, answer_to(fields, codec), query)
         except ValueError as problem:
             raise web.HTTPBadRequest(text=str(problem)) from None
 

@@ -6,8 +6,7 @@ from hashlib import sha1
 from typing import Final
 from urllib.parse import urlsplit
 
-from multidict import MultiMapping
-
+from roomful_nodes.head import Fields
 from roomful_protocol.codecs import Codec, choose
 from roomful_protocol.errors import Refused
 from roomful_protocol.query import Query, parse_query
@@ -20,23 +19,24 @@ _SWITCHING: Final = (
     b"Sec-WebSocket-Accept: %b\r\n"
 )
 _PROTOCOL: Final = "Sec-WebSocket-Protocol"
+_OFFERED: Final = _PROTOCOL.lower()
 
 
-def answer_to(headers: MultiMapping[str], codec: Codec) -> bytes:
+def answer_to(fields: Fields, codec: Codec) -> bytes:
     """The answer that opens a WebSocket in which `codec` is spoken. Raises ValueError, saying why
     the request is not one for a WebSocket."""
-    if headers.get("Upgrade", "").strip().lower() != "websocket":
+    if fields.get("upgrade", "").lower() != "websocket":
         raise ValueError("This address is for WebSockets.")
-    if "upgrade" not in _listed(headers, "Connection").lower():
+    if "upgrade" not in fields.get("connection", "").lower():
         raise ValueError("No upgrade of the connection is asked for.")
-    if (version := headers.get("Sec-WebSocket-Version", "")) not in _VERSIONS:
+    if (version := fields.get("sec-websocket-version", "")) not in _VERSIONS:
         raise ValueError(f"WebSockets of version {version} are not spoken here.")
-    key = headers.get("Sec-WebSocket-Key", "").strip()
+    key = fields.get("sec-websocket-key", "")
     if len(a2b_base64(key)) != _KEY_BYTES:
         raise ValueError("The key of a WebSocket has 16 bytes.")
     hashed = sha1(key.encode() + _SALT, usedforsecurity=False).digest()
     answer = _SWITCHING % b2a_base64(hashed, newline=False)
-    if _listed(headers, _PROTOCOL).strip(" ,"):
+    if fields.get(_OFFERED, "").strip(" ,"):
         answer += b"%b: %b\r\n" % (_PROTOCOL.encode(), codec.subprotocol.encode())
     return answer + b"\r\n"
 
@@ -56,9 +56,9 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
     return bool(named) and named == host.lower()
 
 
-def offered_codec(headers: MultiMapping[str]) -> Codec | None:
+def offered_codec(fields: Fields) -> Codec | None:
     """The codec for what `Sec-WebSocket-Protocol` offers; None if that is nothing we know."""
-    names = [name.strip() for name in _listed(headers, _PROTOCOL).split(",")]
+    names = [name.strip() for name in fields.get(_OFFERED, "").split(",")]
     return choose([name for name in names if name])
 
 
@@ -73,8 +73,3 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> tuple[Query, Refused | None]
     except Refused as refusal:
         tokens = [value for name, value in pairs if name == "token" and value]
         return Query(token=tokens[0] if tokens else None), refusal
-
-
-def _listed(headers: MultiMapping[str], name: str) -> str:
-    """A field that is a list, which may be spread over several lines."""
-    return ",".join(headers.getall(name, ()))

@@ -1,9 +1,9 @@
 """What a request for a WebSocket says, and from whom it may come."""
 
 import pytest
-from multidict import CIMultiDict
 
 from roomful_nodes.handshake import answer_to, offered_codec, origin_allowed
+from roomful_nodes.head import fields_of
 from roomful_protocol.codecs import CODECS, Codec
 
 HEADERS = [
@@ -14,15 +14,15 @@ HEADERS = [
 
 
 def codec_of(*offers: str) -> Codec | None:
-    return offered_codec(CIMultiDict(("Sec-WebSocket-Protocol", offer) for offer in offers))
+    return offered_codec(fields_of(("Sec-WebSocket-Protocol", offer) for offer in offers))
 
 
 @pytest.mark.parametrize("lines", [["keep-alive, Upgrade"], ["keep-alive", "Upgrade"]])
 def test_the_upgrade_may_be_in_any_line(lines: list[str]) -> None:
     codec = next(iter(CODECS.values()))
-    headers = CIMultiDict([*HEADERS, *(("Connection", line) for line in lines)])
+    fields = fields_of([*HEADERS, *(("Connection", line) for line in lines)])
     # The example of RFC 6455.
-    assert b"Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer_to(headers, codec)
+    assert b"Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer_to(fields, codec)
 
 
 def test_sub_protocols_may_be_offered_in_any_line() -> None:
@@ -37,7 +37,7 @@ def test_sub_protocols_may_be_offered_in_any_line() -> None:
 def test_a_sub_protocol_that_is_offered_in_a_later_line_is_named_in_the_answer() -> None:
     name, codec = next(iter(CODECS.items()))
     offers = [("Connection", "Upgrade"), *(("Sec-WebSocket-Protocol", one) for one in ("", name))]
-    answer = answer_to(CIMultiDict([*HEADERS, *offers]), codec)
+    answer = answer_to(fields_of([*HEADERS, *offers]), codec)
     assert f"Sec-WebSocket-Protocol: {name}\r\n".encode() in answer
 
 
