@@ -4,6 +4,7 @@ Most share one node. What takes long is left to real runs: failover, hand-off, d
 ways that the cluster's tests go, too.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,6 +186,14 @@ def test_one_worker_and_two_are_counted(fresh: Bench, monkeypatch: pytest.Monkey
         assert reading.details[f"two_{part}_cores"] > 0
     # Most of it is the handler's.
     assert reading.details["one_node_cpu_us"] > 300
+
+
+def test_a_node_and_its_broker_are_ahead_of_others_alike(server: Server) -> None:
+    groups = [Path(f"/proc/{pid}/autogroup") for pid in server.pids]
+    if os.geteuid() or not groups[0].exists():
+        pytest.skip("nothing is put ahead here")
+    assert len(groups) == 2
+    assert [group.read_text().split()[-1] for group in groups] == ["-15", "-15"]
 
 
 def test_a_server_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:

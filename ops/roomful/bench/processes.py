@@ -98,6 +98,9 @@ class Server:
         try:
             if not server._comes_up(ready):
                 raise Unstarted(output.read_text(errors="replace")[-2000:])
+            for pid in server.pids:
+                # An embedded broker has a session of its own.
+                ahead(pid)
             yield server
         finally:
             server._stop()
