@@ -7,11 +7,12 @@ been attached, one that is behind) get a run of their own, until they are where 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import write
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import GONE, HIGH, LOW
+from roomful_nodes.outbox import GONE, HIGH, LOW, Outbox
 from roomful_nodes.runs import Viewer, Wires, common_run, composed
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
 from roomful_protocol.codecs import Codec
@@ -24,7 +25,8 @@ a time, nothing waits: there would be nothing to gather."""
 INSPECT_S: Final = 0.05
 """Transports are looked at so often, or after LOW bytes: between, nobody's may overflow."""
 
-Push = Callable[[bytes], None]
+Way = tuple[Outbox, Callable[[bytes], None], "Follower"]
+"""How a member is written to: by its outbox's `push`, where the outbox is not clear."""
 
 
 class Follower(Viewer, Protocol):
@@ -50,7 +52,7 @@ class Fanout:
         self._deviating: dict[Follower, int] = {}
         self._behind: set[Follower] = set()
         self._pending: list[Entry] = []
-        self._lists: dict[Codec, list[tuple[Push, Follower]]] | None = None
+        self._lists: dict[Codec, list[Way]] | None = None
         self._armed = self._busy = False
         self._next = self._inspect_at = 0.0
         self._uninspected = 0
@@ -70,10 +72,12 @@ class Fanout:
             # As after a join, whose own entry is due to all others: then it is where they are.
             self.flush()
         self._followers[follower.session] = follower
+        follower.outbox.rooms += 1
+        follower.outbox.clear = False
         self._users.setdefault(follower.user, {})[follower.session] = follower
         if self._lists is not None:
             outbox = follower.outbox
-            self._lists.setdefault(outbox.codec, []).append((outbox.push, follower))
+            self._lists.setdefault(outbox.codec, []).append((outbox, outbox.push, follower))
         # What is pending it gets only as far as it is past `last`: so, nothing twice.
         if last != self._plain:
             self._deviating[follower] = last
@@ -83,6 +87,7 @@ class Fanout:
         if self._followers.get(follower.session) is not follower:
             return None
         del self._followers[follower.session]
+        follower.outbox.rooms -= 1
         others = self._users[follower.user]
         del others[follower.session]
         if not others:
@@ -127,11 +132,11 @@ class Fanout:
         if not entries:
             return
         self._busy = len(entries) > 1
+        self._inspect()
         shed = 0
         if self._deviating or self._behind or not self._write_alike(entries):
             shed = self._write_apart(entries)
         self._metrics.deliveries.count += len(entries) * len(self._followers) - shed
-        self._inspect()
 
     def _write_alike(self, entries: Sequence[Entry]) -> bool:
         """Write the same to everybody, as is right nearly always. False if it would be wrong for
@@ -162,30 +167,37 @@ class Fanout:
         self._plain = plain
         return shed
 
-    def _by_codec(self) -> dict[Codec, list[tuple[Push, Follower]]]:
+    def _by_codec(self) -> dict[Codec, list[Way]]:
         # Not rebuilt per leave: with many of them that would be quadratic.
         if self._lists is None:
             self._lists = {}
             for follower in self._followers.values():
                 outbox = follower.outbox
-                self._lists.setdefault(outbox.codec, []).append((outbox.push, follower))
+                self._lists.setdefault(outbox.codec, []).append((outbox, outbox.push, follower))
         return self._lists
 
     def _write(
         self,
         data: bytes,
-        members: Iterable[tuple[Push, Follower]],
+        members: Iterable[Way],
         exceptions: Mapping[Follower, int],
     ) -> None:
         if not data:
             return
-        self._uninspected += len(data)
+        size = len(data)
+        self._uninspected += size
         if exceptions:
-            members = [member for member in members if member[1] not in exceptions]
+            members = [member for member in members if member[2] not in exceptions]
         gone = []
-        for push, follower in members:
+        for outbox, push, follower in members:
             try:
-                push(data)
+                if not outbox.clear:
+                    push(data)
+                elif (taken := write(outbox.fd, data)) != size:
+                    outbox.write(data[taken:])
+            except BlockingIOError:
+                # The kernel has no room: so it waits in the transport.
+                outbox.write(data)
             except GONE:
                 gone.append(follower)
         for follower in gone:
@@ -233,7 +245,7 @@ class Fanout:
             return
         self._inspect_at, self._uninspected = now + INSPECT_S, 0
         for follower in list(self._followers.values()):
-            waiting = follower.outbox.waiting
+            waiting = follower.outbox.look()
             if waiting > HIGH:
                 last = self.remove(follower)
                 follower.fell_behind(self._plain if last is None else last)

@@ -79,13 +79,22 @@ class Outbox:
     """Writes to one socket until it ends; then silently does nothing.
 
     `ended` is called once, when the node wants the socket closed: whoever reads the socket then
-    closes it with `close`, and nothing is written after that.
+    closes it with `close`, and nothing is written after that. `fd`: of a socket that the transport
+    writes to as it is, in clear; -1 if there is more between.
     """
 
-    __slots__ = ("_ended", "_transport", "_turn", "close", "codec", "open")
+    __slots__ = ("_ended", "_transport", "_turn", "clear", "close", "codec", "fd", "open", "rooms")
 
-    def __init__(self, transport: Transport, codec: Codec, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: Transport, codec: Codec, ended: Callable[[], None], fd: int = -1
+    ) -> None:
         self.codec = codec
+        self.fd = fd
+        # Whether fan-out may write to `fd` past the transport: nothing waits there, and nothing was
+        # written through it since that was seen, which would have to come first.
+        self.clear = False
+        # How many fan-outs write to it.
+        self.rooms = 0
         self.open = True
         self.close: Close | None = None
         self._transport = transport
@@ -103,10 +112,20 @@ class Outbox:
         """The transport's own `write`, for fan-out: may raise, and knows nothing of `open`."""
         return self._transport.write
 
+    def look(self) -> int:
+        """What `waiting` is, seen by fan-out: if it is nothing, the way is clear.
+
+        Not for a member of several rooms: what they say in one turn the transport may join.
+        """
+        waiting = self._transport.get_write_buffer_size()
+        self.clear = not waiting and self.rooms == 1 and self.open and self.fd >= 0
+        return waiting
+
     def write(self, data: bytes) -> None:
         """Write whole frames."""
         if not self.open:
             return
+        self.clear = False
         try:
             self._transport.write(data)
         except GONE:
@@ -136,7 +155,9 @@ class Outbox:
 
     def shut(self) -> None:
         """The socket is gone: hold nothing of it that a parked membership would keep alive."""
-        self.open = False
+        self.open = self.clear = False
+        # Its number may soon be another socket's.
+        self.fd = -1
         self._ended = _nothing
 
     def pause_reading(self) -> None:

@@ -6,9 +6,10 @@ aiohttp's frame parser, which is written in C, and messages straight to the conv
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType
@@ -96,7 +97,7 @@ class WebSocket(asyncio.Protocol):
     ) -> None:
         self._transport, self._pace, self._over, self._left = transport, pace, over, left
         self._loop = asyncio.get_running_loop()
-        self.outbox = Outbox(transport, codec, self._end)
+        self.outbox = Outbox(transport, codec, self._end, plain_fd(transport))
         self._inbox = _Inbox(self)
         self._parser = WebSocketReader(self._inbox, pace.message, compress=False, decode_text=False)
         self._conversation: Conversation | None = None
@@ -227,6 +228,16 @@ class WebSocket(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         with suppress(*GONE):
             self._transport.write(data)
+
+
+def plain_fd(transport: asyncio.Transport) -> int:
+    """That of the transport's socket, if bytes go into it as they are written; else -1."""
+    made = transport.get_extra_info("socket")
+    encrypted = transport.get_extra_info("sslcontext") is not None
+    # On Windows, sockets are no files.
+    if made is None or encrypted or sys.platform == "win32":
+        return -1
+    return cast("int", made.fileno())
 
 
 def _fault(error: BaseException) -> Close:

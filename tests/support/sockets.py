@@ -80,11 +80,12 @@ class Member:
         user: str = "",
         codec: Codec = JSON,
         ended: Callable[[], None] = lambda: None,
+        fd: int = -1,
     ) -> None:
         self.session = session
         self.user = user or session
         self.transport = FakeTransport()
-        self.outbox = Outbox(self.transport, codec, ended)
+        self.outbox = Outbox(self.transport, codec, ended, fd)
         self.behind: list[int] = []
 
     def fell_behind(self, last: int) -> None:

@@ -1,0 +1,178 @@
+"""Events that go into a socket past its transport: when they may, and that order is kept."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.support.sockets import Member, entry, frames_in
+
+from roomful_nodes import fanout as fanout_module
+from roomful_nodes.fanout import Fanout
+from roomful_nodes.metrics import Metrics
+from roomful_nodes.websocket import plain_fd
+from roomful_protocol.frames import pong
+
+SOME: Final = 64 * 1024
+
+
+class Ends:
+    """A member whose socket is one, and the client's end of it."""
+
+    def __init__(self, session: str, made: socket.socket, client: socket.socket) -> None:
+        self.member = Member(session, fd=made.fileno())
+        self.made, self.client = made, client
+
+    def read(self, limit: int = 1 << 24) -> bytes:
+        """All that has come."""
+        found = b""
+        try:
+            while len(found) < limit and (data := self.client.recv(SOME)):
+                found += data
+        except BlockingIOError:
+            pass
+        return found
+
+
+@pytest.fixture
+def ends() -> Iterator[list[Ends]]:
+    made = [(*socket.socketpair(), name) for name in "ab"]
+    for one, other, _ in made:
+        one.setblocking(False)
+        other.setblocking(False)
+    yield [Ends(name, one, other) for one, other, name in made]
+    for one, other, _ in made:
+        one.close()
+        other.close()
+
+
+@pytest.fixture
+async def fanout(ends: list[Ends], monkeypatch: pytest.MonkeyPatch) -> Fanout:
+    """Of both, each of whom has heard the first event, and is looked at before each further one."""
+    monkeypatch.setattr(fanout_module, "INSPECT_S", 0.0)
+    made = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry()))
+    for one in ends:
+        made.add(one.member, 0)
+    tell(made, 1)
+    return made
+
+
+def tell(fanout: Fanout, seq: int, text: str = "hi") -> None:
+    fanout.push([entry(seq, text=text)])
+    fanout.flush()
+
+
+async def test_who_has_nothing_waiting_is_written_to_straight(
+    fanout: Fanout, ends: list[Ends]
+) -> None:
+    tell(fanout, 2)
+    for one in ends:
+        assert b'"seq":2' in one.read()
+        assert one.member.transport.written == []
+
+
+async def test_what_waits_in_the_transport_comes_first(fanout: Fanout, ends: list[Ends]) -> None:
+    ann, bob = ends
+    ann.member.transport.waiting = 1
+    tell(fanout, 2)
+    assert ann.member.seqs == [2]
+    assert ann.read().count(b'"seq"') == 1, "only the one before"
+    assert bob.read().count(b'"seq"') == 2
+    ann.member.transport.waiting = 0
+    tell(fanout, 3)
+    assert ann.member.seqs == [2]
+    assert b'"seq":3' in ann.read()
+
+
+async def test_who_was_answered_is_looked_at_again_first(
+    fanout: Fanout, ends: list[Ends], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = ends
+    tell(fanout, 2)
+    monkeypatch.setattr(fanout_module, "INSPECT_S", 3600.0)
+    tell(fanout, 3)
+    ann.member.outbox.send(pong(1, 2))
+    tell(fanout, 4)
+    assert [frame["type"] for frame in ann.member.frames] == ["pong", "chat.message"]
+    assert bob.member.frames == []
+    assert bob.read().count(b'"seq"') == 4
+
+
+async def test_what_the_kernel_does_not_take_goes_on_in_the_transport(
+    fanout: Fanout, ends: list[Ends]
+) -> None:
+    ann, bob = ends
+    heard, seq = bob.read(), 1
+    while not ann.member.transport.written:
+        seq += 1
+        tell(fanout, seq, "x" * SOME)
+        heard += bob.read()
+    cut = ann.read() + b"".join(ann.member.transport.written)
+    assert cut == heard
+    assert len(frames_in(cut)) == seq
+
+
+async def test_a_socket_that_was_full_is_filled_no_further(
+    fanout: Fanout, ends: list[Ends]
+) -> None:
+    ann = ends[0]
+    with suppress(BlockingIOError):
+        while ann.made.send(b"x" * SOME):
+            pass
+    tell(fanout, 2)
+    assert ann.member.seqs == [2]
+    assert not ann.member.outbox.clear
+
+
+async def test_who_has_hung_up_is_let_go_and_others_hear_it(
+    fanout: Fanout, ends: list[Ends]
+) -> None:
+    ends[0].client.close()
+    tell(fanout, 2)
+    assert len(fanout) == 1
+    assert b'"seq":2' in ends[1].read()
+
+
+async def test_a_number_that_another_socket_may_have_by_now_is_not_written_to(
+    fanout: Fanout, ends: list[Ends]
+) -> None:
+    ann = ends[0]
+    tell(fanout, 2)
+    ann.read()
+    assert ann.member.outbox.clear
+    ann.member.outbox.shut()
+    for seq in (3, 4):
+        tell(fanout, seq)
+    assert ann.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("known", "straight"),
+    [({"socket": True}, True), ({"socket": True, "sslcontext": object()}, False), ({}, False)],
+    ids=["in clear", "encrypted", "no socket"],
+)
+async def test_only_a_socket_in_clear_is_known_by_its_number(
+    ends: list[Ends], known: dict[str, object], straight: bool
+) -> None:
+    made = ends[0].made
+    extra = known | ({"socket": made} if "socket" in known else {})
+    assert plain_fd(asyncio.Transport(extra)) == (made.fileno() if straight else -1)
+
+
+async def test_what_several_rooms_say_to_one_the_transport_may_join(
+    fanout: Fanout, ends: list[Ends]
+) -> None:
+    ann, bob = ends
+    other = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry()))
+    other.add(ann.member, 0)
+    for seq in (2, 3):
+        tell(fanout, seq)
+    assert ann.member.seqs == [2, 3]
+    assert bob.member.seqs == []
+    other.remove(ann.member)
+    tell(fanout, 4)
+    assert ann.member.seqs == [2, 3]
+    assert b'"seq":4' in ann.read()
