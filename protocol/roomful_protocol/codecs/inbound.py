@@ -45,14 +45,14 @@ _last: Final = pattern(r"last:([0-9]{1,9})").fullmatch
 def id_of(tree: Tree) -> ClientId | None:
     """The frame's id, or None where it has none or one that cannot be used."""
     try:
-        return _id(tree)
+        return _id(tree.get("id"))
     except Refused:
         return None
 
 
 def frame_of(tree: Tree) -> ClientFrame:
     """The frame that `tree` spells. Raises Refused, with the frame's id if that is sound."""
-    id = _id(tree)
+    id = _id(tree.get("id"))
     try:
         kind = tree.get("type")
         if type(kind) is not str:
@@ -86,10 +86,10 @@ def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
             f"at most {TYPE_CHARACTERS} characters.",
         )
     get = tree.get
-    to, ephemeral, echo = get("to"), get("ephemeral"), get("echo")
+    room, to, ephemeral, echo = get("room"), get("to"), get("ephemeral"), get("echo")
     return Send(
         kind,
-        _room(tree),
+        None if room is None else _room(room),
         get("data"),
         id,
         () if to is None else _to(to),
@@ -108,27 +108,27 @@ _named: Final = lru_cache(maxsize=16_384)(checked_room)
 
 
 def _join(tree: Tree, id: ClientId | None) -> Join:
-    return Join(_room(tree), id, since_of(tree.get("since")), epoch_of(tree.get("epoch")))
+    return Join(_room(tree.get("room")), id, since_of(tree.get("since")), epoch_of(tree.get("epoch")))
 
 
 def _leave(tree: Tree, id: ClientId | None) -> Leave:
-    return Leave(_room(tree), id)
+    return Leave(_room(tree.get("room")), id)
 
 
 def _history(tree: Tree, id: ClientId | None) -> History:
     before, after = _seq(tree, "before"), _seq(tree, "after")
     if before is not None and after is not None:
         raise Refused(Code.BAD_DATA, "history takes before or after, not both.")
-    limit = tree.get("limit")
+    room, limit = _room(tree.get("room")), tree.get("limit")
     if limit is None:
-        return History(_room(tree), id, before, after)
+        return History(room, id, before, after)
     if type(limit) is not int:
         raise Refused(Code.BAD_DATA, "limit must be an integer.")
-    return History(_room(tree), id, before, after, min(max(limit, 1), HISTORY))
+    return History(room, id, before, after, min(max(limit, 1), HISTORY))
 
 
 def _members(tree: Tree, id: ClientId | None) -> Members:
-    return Members(_room(tree), id)
+    return Members(_room(tree.get("room")), id)
 
 
 def _auth(tree: Tree, id: ClientId | None) -> Auth:
@@ -171,8 +171,7 @@ def epoch_of(value: object) -> str | None:
     return value
 
 
-def _id(tree: Tree) -> ClientId | None:
-    id = tree.get("id")
+def _id(id: Any) -> ClientId | None:
     if id is None or type(id) is int or (type(id) is str and 0 < len(id) <= ID_CHARACTERS):
         return id
     raise Refused(
@@ -180,8 +179,7 @@ def _id(tree: Tree) -> ClientId | None:
     )
 
 
-def _room(tree: Tree) -> RoomName | None:
-    room = tree.get("room")
+def _room(room: object) -> RoomName | None:
     if room is None:
         return None
     return _named(room) if type(room) is str else checked_room(room)
