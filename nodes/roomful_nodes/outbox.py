@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from roomful_protocol import frames
-from roomful_protocol.codecs import BINARY, TEXT, Codec
+from roomful_protocol.codecs import BINARY, JSON, TEXT, Codec
 from roomful_protocol.errors import TOO_SLOW, Close
 from roomful_protocol.frames import Frame
 
@@ -45,6 +45,13 @@ def framed(payload: bytes, opcode: int) -> bytes:
     """`payload` as one unmasked, final WebSocket frame."""
     heads, size = _HEADS.get(opcode, ()), len(payload)
     return (heads[size] if size < len(heads) else _head(opcode, size)) + payload
+
+
+def run_of(frames_json: Iterable[bytes], codec: Codec) -> bytes:
+    """Frames that exist as JSON, as a client of `codec` is written them, in one piece."""
+    # Most clients are shown JSON, and that they are already.
+    shown = frames_json if codec is JSON else map(codec.shown, frames_json)
+    return joined(shown, codec.opcode)
 
 
 def joined(payloads: Iterable[bytes], opcode: int) -> bytes:
@@ -83,7 +90,10 @@ class Outbox:
     writes to as it is, in clear; -1 if there is more between.
     """
 
-    __slots__ = ("_ended", "_transport", "_turn", "clear", "close", "codec", "fd", "open", "rooms")
+    __slots__ = (
+        "_ended", "_gathered", "_transport", "_turn", "clear", "close", "codec", "fd", "open",
+        "rooms",
+    )  # fmt: skip
 
     def __init__(
         self, transport: Transport, codec: Codec, ended: Callable[[], None], fd: int = -1
@@ -99,6 +109,8 @@ class Outbox:
         self.close: Close | None = None
         self._transport = transport
         self._ended = ended
+        # Frames that are written before all else.
+        self._gathered: list[bytes] | None = None
         # Of those who wait for the socket; made when somebody does.
         self._turn: asyncio.Lock | None = None
 
@@ -126,6 +138,8 @@ class Outbox:
         if not self.open:
             return
         self.clear = False
+        if self._gathered is not None:
+            data, self._gathered = run_of(self._gathered, self.codec) + data, None
         try:
             self._transport.write(data)
         except GONE:
@@ -140,7 +154,19 @@ class Outbox:
 
     def show(self, *frames_json: bytes) -> None:
         """Write frames that exist as JSON already, in one piece."""
-        self.write(joined(map(self.codec.shown, frames_json), self.codec.opcode))
+        self.write(run_of(frames_json, self.codec))
+
+    def gather(self, frame_json: bytes) -> None:
+        """`show`, in one piece with all else that is gathered in this turn of the loop: when it is
+        over, or something else is written."""
+        if self._gathered is None:
+            self._gathered = []
+            asyncio.get_running_loop().call_soon(self._turn_over)
+        self._gathered.append(frame_json)
+
+    def _turn_over(self) -> None:
+        if self._gathered is not None:
+            self.write(b"")
 
     def end(self, close: Close, *, delay_ms: tuple[int, int] = (0, 0)) -> None:
         """Say `bye` and have the socket closed."""
@@ -158,6 +184,7 @@ class Outbox:
         self.open = self.clear = False
         # Its number may soon be another socket's.
         self.fd = -1
+        self._gathered = None
         self._ended = _nothing
 
     def pause_reading(self) -> None:

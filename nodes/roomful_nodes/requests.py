@@ -12,7 +12,7 @@ from roomful_nodes.rate import Credit
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
 from roomful_protocol import frames
-from roomful_protocol.codecs.events import history_frame
+from roomful_protocol.codecs.events import ack_frame, history_frame
 from roomful_protocol.errors import TOO_SLOW, Close, Code, Refused
 from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Send, person
 from roomful_protocol.ids import RoomName, attachment
@@ -142,20 +142,25 @@ class Requests:
 
     def _said(self, id: ClientId | None, membership: Membership, size: int, answer: Answer) -> None:
         self._credit.settle(size)
-        if id is None and isinstance(answer, Accepted):
+        if isinstance(answer, Accepted):
+            if id is not None:
+                self._ack(id, membership.room, answer)
+        elif isinstance(answer, Denied):
+            refusal = refused(answer)
+            self._outbox.send(frames.error(refusal, id, membership.room))
+            if refusal.code is Code.NOT_JOINED:
+                membership.reaffirm()
+        else:
+            raise TypeError(f"not an answer to a message: {answer!r}")
+
+    def _ack(self, id: ClientId, room: RoomName, answer: Accepted) -> None:
+        seq, data, delivered = answer.seq, answer.data, answer.delivered
+        if seq is not None and data is None and delivered is None and not answer.duplicate:
+            # As nearly always: and there are many at a time, one for each message of a block.
+            self._outbox.gather(ack_frame(id, room, seq))
             return
-        room = membership.room
-        match answer:
-            case Accepted(seq, data, duplicate, delivered):
-                shown = data if delivered is None else {"delivered": delivered}
-                self._outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=duplicate))
-            case Denied():
-                refusal = refused(answer)
-                self._outbox.send(frames.error(refusal, id, room))
-                if refusal.code is Code.NOT_JOINED:
-                    membership.reaffirm()
-            case _:
-                raise TypeError(f"not an answer to a message: {answer!r}")
+        shown = data if delivered is None else {"delivered": delivered}
+        self._outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=answer.duplicate))
 
     def _send_direct(self, send: Send, size: int) -> None:
         self._credit.owe(size)

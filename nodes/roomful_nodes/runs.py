@@ -7,9 +7,9 @@ made that leaves out what is not for it, and tells it the predecessor of what co
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-from roomful_nodes.outbox import Outbox, framed, joined
+from roomful_nodes.outbox import Outbox, framed, run_of
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
-from roomful_protocol.codecs import JSON, Codec
+from roomful_protocol.codecs import Codec
 from roomful_protocol.codecs.events import with_prev
 from roomful_protocol.ids import SessionId, UserId
 
@@ -60,9 +60,7 @@ def common_run(entries: Iterable[Entry], codec: Codec, last: int) -> tuple[bytes
             if entry.seq != last:
                 return None
         frames.append(entry.frame)
-    # This is the way of nearly every event to nearly every client, and JSON they are already.
-    shown = frames if codec is JSON else map(codec.shown, frames)
-    return joined(shown, codec.opcode), last
+    return run_of(frames, codec), last
 
 
 def composed(

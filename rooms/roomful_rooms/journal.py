@@ -190,8 +190,7 @@ class Journal:
             self._checkpoints.blocks += 1
             self._wrote(self.room, sent.block, self._appends.position, seconds)
             if sent.snapshot is None:
-                # Not at once: it is written to a client in one piece with the event itself.
-                asyncio.get_running_loop().call_soon(self._answered, sent.draft)
+                self._answered(sent.draft)
             else:
                 waiting = self._checkpointed(sent.draft, sent.snapshot)
                 self._pausing = self._tasks.start(waiting, f"pause {self.room}")

@@ -54,6 +54,30 @@ def test_frames_are_in_the_clients_codec(transport: FakeTransport) -> None:
     ]
 
 
+async def test_what_is_gathered_leaves_in_one_piece_when_the_turn_is_over(
+    outbox: Outbox, transport: FakeTransport
+) -> None:
+    outbox.gather(b'{"type":"ack","seq":1}')
+    outbox.gather(b'{"type":"ack","seq":2}')
+    assert transport.written == []
+    await asyncio.sleep(0)
+    assert len(transport.written) == 1
+    assert transport.frames() == [{"type": "ack", "seq": 1}, {"type": "ack", "seq": 2}]
+    await asyncio.sleep(0)
+    assert len(transport.written) == 1
+
+
+async def test_what_is_gathered_comes_before_what_is_written_after_it(
+    outbox: Outbox, transport: FakeTransport
+) -> None:
+    outbox.gather(b'{"type":"ack"}')
+    outbox.end(KICKED)
+    assert [frame["type"] for frame in transport.frames()] == ["ack", "bye"]
+    outbox.gather(b'{"type":"ack"}')
+    await asyncio.sleep(0)
+    assert len(transport.frames()) == 2
+
+
 def test_the_end_is_told_and_nothing_is_written_after_it(
     outbox: Outbox, transport: FakeTransport, ended: list[int]
 ) -> None:

@@ -7,13 +7,15 @@ import sys
 import pytest
 
 from roomful_protocol.codecs.events import (
+    ack_frame,
     checked_data,
     event_frame,
     history_frame,
     presence_frame,
     with_prev,
 )
-from roomful_protocol.frames import person
+from roomful_protocol.codecs.json import dumps
+from roomful_protocol.frames import ack, person
 
 WHO = ("ann", "Ann", "n1-x7")
 ANN = person(*WHO)
@@ -47,6 +49,11 @@ def test_data_without_a_place_in_json_is_refused(data: object) -> None:
         event_frame("a.b", "lobby", 1, 2, data=data)
     with pytest.raises(ValueError, match="Not a value"):
         checked_data(data)
+
+
+@pytest.mark.parametrize("id", [0, -7, 2**64 - 1, "k3", 'a "quoted" é'])
+def test_an_ack_is_that_of_the_frames(id: str | int) -> None:
+    assert ack_frame(id, "lobby:ü", 58) == dumps(ack(id, "lobby:ü", seq=58))
 
 
 def test_presence_names_everyone_in_a_small_room() -> None:

@@ -49,6 +49,16 @@ def _by(user: UserId, name: str, session: SessionId) -> bytes:
     return b',"from":' + dumps(person(user, name, session))
 
 
+def ack_frame(id: ClientId, room: RoomName, seq: int) -> bytes:
+    """`frames.ack` of a message that became the event `seq`, and to which nothing was replied."""
+    if type(id) is int:
+        return b'{"type":"ack","seq":%d,"id":%d,"room":%b}' % (seq, id, _quoted(room))
+    return b'{"type":"ack","seq":%d,"id":%b,"room":%b}' % (seq, dumps(id), _quoted(room))
+
+
+_quoted = lru_cache(maxsize=4096)(dumps)
+
+
 def presence_frame(
     room: RoomName,
     seq: int,

@@ -108,7 +108,9 @@ _named: Final = lru_cache(maxsize=16_384)(checked_room)
 
 
 def _join(tree: Tree, id: ClientId | None) -> Join:
-    return Join(_room(tree.get("room")), id, since_of(tree.get("since")), epoch_of(tree.get("epoch")))
+    return Join(
+        _room(tree.get("room")), id, since_of(tree.get("since")), epoch_of(tree.get("epoch"))
+    )
 
 
 def _leave(tree: Tree, id: ClientId | None) -> Leave:
