@@ -94,6 +94,7 @@ class Node:
         return RoomHost(
             self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=seams.clock,
             new_id=seams.new_id, tasks=self.tasks, live=self._live, wrote=self._wrote,
+            beacon=self._beacon,
             limits=Limits(settings.mailbox, settings.handler_timeout_s),
             idle_s=settings.idle_s, grace_s=settings.grace_s,
             # Nobody asks for so long about what a room has decided.
@@ -148,6 +149,9 @@ class Node:
 
     def _live(self, room: RoomName, live: Live) -> None:
         self._shouts.say(room, live)
+
+    def _beacon(self, room: RoomName, head: int, elsewhere: bool) -> None:
+        self._shouts.tell_head(room, head, elsewhere)
 
     def _others(self) -> int:
         return len(self._cluster.nodes) - 1

@@ -26,12 +26,18 @@ class Shouts:
     def say(self, room: RoomName, live: Live) -> None:
         """Have `live` heard by the room's members, wherever they are."""
         self._hub.hear_live(room, live)
-        if live.head:
-            # Told even if nobody seems to be there to hear it: this is what repairs are made by.
-            self._bus.publish(self._subjects.live(room), pack_live(live))
-        elif self._others():
+        if self._others():
             for entry in live.entries:
                 self._said.add(room, entry)
+
+    def tell_head(self, room: RoomName, head: int, elsewhere: bool) -> None:
+        """Have the feeds of `room` hear how far it is, by which they find what they have missed.
+        `elsewhere`: whether it has members on other nodes: where there are none, nobody listens."""
+        live = Live(head=head)
+        self._hub.hear_live(room, live)
+        if elsewhere:
+            # Even if no other node is known: the room knows better.
+            self._bus.publish(self._subjects.live(room), pack_live(live))
 
     def _send(self, room: RoomName, entries: list[Entry]) -> None:
         subject = self._subjects.live(room)

@@ -41,7 +41,10 @@ log_ = structlog.get_logger()
 
 
 class RoomHost:
-    """Runs the rooms of the partitions that this node holds."""
+    """Runs the rooms of the partitions that this node holds.
+
+    `beacon` is told now and then how far a room is, and whether it has members on other nodes.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class RoomHost:
         new_id: NewId,
         tasks: Tasks,
         live: Callable[[RoomName, Live], None],
+        beacon: Callable[[RoomName, int, bool], None],
         wrote: Wrote = lambda _room, _block, _position, _seconds: None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         idle_s: float = 300,
@@ -65,7 +69,7 @@ class RoomHost:
         self._kinds, self._log, self._archive = kinds, log, archive
         self._clock, self._new_id, self._tasks = clock, new_id, tasks
         self._now = clock.monotonic
-        self._live, self._wrote, self._limits = live, wrote, limits
+        self._live, self._beacon, self._wrote, self._limits = live, beacon, wrote, limits
         self._idle_s = idle_s
         # Rooms take turns, so that the loop is not held up by all of them at once.
         self._turns, self._turn = ceil(forget_s / TEND_S), 0
@@ -275,7 +279,8 @@ class RoomHost:
         unused_s, held = now - actor.last_used, actor.journal.held
         if unused_s < BEACON_S and self._certain:
             # Republication may lose a room's last event, and nothing after it would show.
-            self._live(actor.name, Live(head=actor.journal.recent.head))
+            elsewhere = held.presence.elsewhere(self._node)
+            self._beacon(actor.name, actor.journal.recent.head, elsewhere)
         # A handler in progress may yet undo that somebody has left; and what waits may have been
         # asked long ago, by somebody who has asked more than once.
         if actor.partition % self._turns == self._turn and not actor.waiting:

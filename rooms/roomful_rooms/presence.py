@@ -54,6 +54,10 @@ class Presence:
         """The nodes that hold the members' sockets, each in the life in which it does."""
         return frozenset(self._nodes)
 
+    def elsewhere(self, node: NodeId) -> bool:
+        """Whether there are members whose sockets are not at `node`."""
+        return any(at != node for at, _ in self._nodes)
+
     def listed(self) -> tuple[Member, ...]:
         """The members, or the first `LISTED` of them."""
         return tuple(islice(self._members.values(), LISTED))

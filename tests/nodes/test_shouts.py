@@ -73,13 +73,14 @@ async def test_more_than_one_message_holds_goes_in_several(
     assert 3 <= len(elsewhere.heard) <= 6
 
 
-async def test_nobody_elsewhere_is_told_nothing_but_how_far_the_room_is(
+async def test_nobody_elsewhere_is_told_nothing_but_how_far_a_room_with_members_there_is(
     here: World, elsewhere: Elsewhere, shouts: Shouts
 ) -> None:
     ann = await here.joined("ann")
     elsewhere.count = 0
     shouts.say("lobby", said(b'{"type":"a.1"}'))
     await until(lambda: ann.types() == ["joined", "a.1"])
-    shouts.say("lobby", Live(head=3))
+    shouts.tell_head("lobby", 2, elsewhere=False)
+    shouts.tell_head("lobby", 3, elsewhere=True)
     await until(lambda: elsewhere.heard)
     assert elsewhere.heard == [Live(head=3)]

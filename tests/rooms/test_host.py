@@ -251,11 +251,26 @@ async def test_many_rooms_are_looked_after_a_few_at_a_time(monkeypatch: pytest.M
         node = w.node()
         for number in range(9):
             await Person(w, node, "ann", room=f"room-{number}").entered()
-        node.lives.clear()
         looking = asyncio.create_task(node.host._look_after(frozenset({("n1", "")}), {}))
         seen = list[int]()
         while not looking.done():
             await asyncio.sleep(0)
-            seen.append(len(node.lives))
+            seen.append(len(node.beacons))
         assert seen[-1] == 9, "each says where it stands"
         assert max(now - before for before, now in pairwise([0, *seen])) == 2
+
+
+@virtual
+async def test_rooms_that_are_used_tell_where_they_stand_and_whether_others_listen() -> None:
+    async with world() as w:
+        node = w.node()
+        node.tasks.start(node.host.tend(lambda: [("n1", ""), ("n2", "")]), "tend")
+        await Person(w, node, "ann", room="here").entered()
+        await Person(w, node, "ann", room="both").entered()
+        await Person(w, node, "bob", room="both", gateway="n2").entered()
+        await asyncio.sleep(module.TEND_S)
+        assert set(node.beacons) == {("here", 1, False), ("both", 2, True)}
+        await asyncio.sleep(module.BEACON_S)
+        node.beacons.clear()
+        await asyncio.sleep(module.BEACON_S)
+        assert not node.beacons

@@ -36,6 +36,15 @@ def test_who_moves_keeps_its_place_and_leaves_the_old_node() -> None:
     assert presence.of("ann") == (moved,)
 
 
+def test_whether_somebody_is_at_another_node() -> None:
+    presence = Presence([ANN_1, ANN_2, BOB])
+    assert presence.elsewhere("n1")
+    presence.exit("s2")
+    assert not presence.elsewhere("n1")
+    assert presence.elsewhere("n2")
+    assert not Presence().elsewhere("n1")
+
+
 def test_who_leaves_leaves_nothing_behind() -> None:
     presence = Presence([ANN_1, BOB])
     assert presence.exit("s1") == ANN_1

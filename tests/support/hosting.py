@@ -115,11 +115,13 @@ class Node:
         }  # fmt: skip
         self.tasks = Tasks(name)
         self.lives: list[tuple[str, Live]] = []
+        self.beacons: list[tuple[str, int, bool]] = []
         self.blocks: list[Block] = []
         self.host = RoomHost(
             name, kinds=Kinds(default=kind), log=self.log, archive=self.archive, clock=clock(),
             new_id=world.new_id, tasks=self.tasks, limits=limits, idle_s=idle_s,
             live=lambda room, live: self.lives.append((room, live)),
+            beacon=lambda *told: self.beacons.append(told),
             wrote=lambda _room, block, _position, _seconds: self.blocks.append(block),
         )  # fmt: skip
 
