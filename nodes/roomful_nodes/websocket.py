@@ -59,11 +59,10 @@ class _Inbox(WebSocketDataQueue):
     # Never full, for the parser that looks.
     _size = _limit = 0
 
-    push: Receive
     socket: "WebSocket | None"
 
-    def __init__(self, socket: "WebSocket") -> None:
-        self.push, self.socket = _ignore, socket
+    def __init__(self, socket: "WebSocket", push: Receive) -> None:
+        self.push, self.socket = push, socket
 
     def feed_data(self, data: Any, size: int) -> None:
         kind = data[0]
@@ -98,9 +97,10 @@ class WebSocket(asyncio.Protocol):
         self._transport, self._pace, self._over, self._left = transport, pace, over, left
         self._loop = asyncio.get_running_loop()
         self.outbox = Outbox(transport, codec, self._end, plain_fd(transport))
-        self._inbox = _Inbox(self)
-        self._parser = WebSocketReader(self._inbox, pace.message, compress=False, decode_text=False)
         self._conversation: Conversation | None = None
+        # Made when the first frame comes: many clients only listen, and all do so at first.
+        self._inbox: _Inbox | None = None
+        self._parser: WebSocketReader | None = None
         # Bytes that may be read at once, as of the last time that some were.
         self._may_read, self._at = pace.burst, self._loop.time()
         # Ends a pause in reading; after a Close of ours, the patience with the client.
@@ -108,10 +108,8 @@ class WebSocket(asyncio.Protocol):
         self._closing = self._deaf = False
 
     def listen(self, conversation: Conversation) -> None:
-        """Have `conversation` hear what is said over this socket."""
+        """Have `conversation` hear what is said over this socket, from the first on."""
         self._conversation = conversation
-        # Without a detour through here: this is the way of every message.
-        self._inbox.push = conversation.receive
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -125,7 +123,17 @@ class WebSocket(asyncio.Protocol):
         if self._may_read < 0 and not self._closing:
             self._transport.pause_reading()
             self._wait(-self._may_read / pace.per_s, self._transport.resume_reading)
-        self._parser.feed_data(data)
+        parser = self._parser or self._made_parser()
+        parser.feed_data(data)
+
+    def _made_parser(self) -> WebSocketReader:
+        # Without a detour through here: this is the way of every message.
+        push = _ignore if self._conversation is None else self._conversation.receive
+        self._inbox = inbox = _Inbox(self, push)
+        self._parser = parser = WebSocketReader(
+            inbox, self._pace.message, compress=False, decode_text=False
+        )
+        return parser
 
     def heard(self, kind: WSMsgType, payload: bytes) -> None:
         """A frame that is no message."""
@@ -199,13 +207,15 @@ class WebSocket(asyncio.Protocol):
         self._rest()
         # No cycle of references may be left: thousands of sockets may vanish in one moment, and
         # collecting their remains would stop the loop for a second.
-        self._inbox.socket = None
+        if self._inbox is not None:
+            self._inbox.socket = None
         self._left(self)
 
     def _part(self) -> None:
         """Nothing is heard from here any more."""
         self._closing = True
-        self._inbox.push = _ignore
+        if self._inbox is not None:
+            self._inbox.push = _ignore
         conversation, self._conversation = self._conversation, None
         if conversation is not None:
             try:
