@@ -8,6 +8,7 @@ more (a UUID, say), for all sessions of the user, so that it survives the loss o
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -34,7 +35,7 @@ GLOBAL_ID: Final = 16
 """Characters from which on a string id is taken to be unique among all sessions of its user."""
 REMEMBERED: Final = 4096
 """Ids kept per room, and numbers whose answers may still be asked for; older ones are forgotten
-first."""
+first, an eighth more at a time than need be: so that this is rare."""
 LINKS: Final = 65_536
 """Sessions whose numbers are kept per room; those that sent nothing for longest are forgotten."""
 
@@ -106,7 +107,7 @@ class Ledger:
     """Decisions and numbers of a room, bounded; rebuilt from `Done` records."""
 
     def __init__(self, done: Iterable[Done] = ()) -> None:
-        self._ids: OrderedDict[_Key, Done] = OrderedDict()
+        self._ids: dict[_Key, Done] = {}
         self._links: OrderedDict[SessionId, Link] = OrderedDict()
         self._numbered = 0
         self._resting: dict[SessionId, tuple[str, int]] = {}
@@ -160,20 +161,19 @@ class Ledger:
 
         `member`: the sender's session as it is in the room now, if it is.
         """
-        sender, ask = command.sender, command.ask
+        sender, ask, n = command.sender, command.ask, command.n
         here = member is not None and member.attach == sender.attach
         if not here and (elsewhere := self._elsewhere(sender, ask, member)) is not None:
             return elsewhere
-        if command.n:
-            n, base, last = command.n, command.base, 0
-            link = self.link(sender.session, sender.attach)
-            if link is not None:
+        if n:
+            base, link, last = command.base, self._links.get(sender.session), 0
+            if link is not None and link.attach == sender.attach:
                 last, decided = link.last, link.decided
                 if decided and decided[0].n < base:
                     self._numbered -= link.forget(base)
-            if n <= last:
-                return self._repeated(command, link, here)
-            if n != max(last, base - 1) + 1:
+                if n <= last:
+                    return self._repeated(command, link, here)
+            if n != (base if base > last else last + 1):
                 return MOVED
         if isinstance(ask, Say) and ask.id is not None:
             done = self._ids.get(_id_key(sender.session, sender.user, ask.id))
@@ -192,13 +192,13 @@ class Ledger:
             return None
         return Denied(Code.NOT_JOINED.slug, "The session goes on in another connection.")
 
-    def _repeated(self, command: Command, link: Link | None, here: bool) -> Answer | None:
+    def _repeated(self, command: Command, link: Link, here: bool) -> Answer | None:
         """The answer to a number that is decided.
 
         A repeated join is welcomed anew while it holds. One that was refused or has ended since
         must not begin again: its gateway knows of no member any more.
         """
-        done = None if link is None else link.find(command.n)
+        done = link.find(command.n)
         if done is not None and done.denied is not None:
             return Denied(*done.denied)
         if isinstance(command.ask, Enter):
@@ -231,14 +231,16 @@ class Ledger:
                 self._forget_numbers()
         if done.id is not None and done.denied is None:
             key = _id_key(done.session, done.user, done.id)
-            self._ids[key] = done
-            self._ids.move_to_end(key)
-            if len(self._ids) > REMEMBERED:
-                self._ids.popitem(last=False)
+            ids = self._ids
+            # If it is known, it is the newest again.
+            ids.pop(key, None)
+            ids[key] = done
+            if len(ids) > REMEMBERED + REMEMBERED // 8:
+                for old in list(islice(ids, len(ids) - REMEMBERED)):
+                    del ids[old]
 
     def _forget_numbers(self) -> None:
-        """Make room: the decisions of those go first who have been silent for longest. A few more
-        than need be, so that this is rare."""
+        """Make room: the decisions of those go first who have been silent for longest."""
         excess = self._numbered - REMEMBERED + REMEMBERED // 8
         for link in self._links.values():
             dropped = min(excess, len(link.decided))
