@@ -13,7 +13,7 @@ import structlog
 from roomful_nodes.auth import Identity
 from roomful_nodes.membership import Membership
 from roomful_nodes.outbox import HIGH, Outbox, Stalled, framed
-from roomful_nodes.rate import Credit, Rate
+from roomful_nodes.rate import BYTES, Credit, Rate
 from roomful_nodes.requests import Requests
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
@@ -54,8 +54,8 @@ class Conversation:
     """The session's line while it is open."""
 
     __slots__ = (
-        "_credit", "_expiry", "_heard_at", "_identity", "_pinged_at", "_rate", "_requests",
-        "_services", "_signs", "_unread", "_untaken", "outbox", "session",
+        "_credit", "_expiry", "_heard_at", "_identity", "_now", "_pinged_at", "_rate", "_requests",
+        "_services", "_signs", "_text", "_unread", "_untaken", "outbox", "session",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,8 @@ class Conversation:
     ) -> None:
         self.session = session
         self.outbox = outbox
-        self._heard_at = services.clock.monotonic()
+        self._now, self._text = services.clock.monotonic, outbox.codec.opcode == TEXT
+        self._heard_at = self._now()
         self._pinged_at, self._untaken = 0.0, 0
         self._services = services
         self._identity = identity
@@ -123,7 +124,7 @@ class Conversation:
 
     def alive(self) -> bool:
         """The client has given a sign of life. False if it does so far too often to be answered."""
-        self._heard_at = now = self._services.clock.monotonic()
+        self._heard_at = now = self._now()
         signs = self._signs
         if signs is None:
             limits = self._services.limits
@@ -181,11 +182,12 @@ class Conversation:
         outbox = self.outbox
         if not outbox.open:
             return
-        self._heard_at = now = self._services.clock.monotonic()
+        clock = self._now
+        self._heard_at = now = clock()
         wait_ms = self._rate.take(now)
         codec = outbox.codec
         try:
-            if text != (codec.opcode == TEXT):
+            if text is not self._text:
                 raise wrong_kind(codec)
             frame = codec.decode(raw)
         except Refused as refusal:
@@ -194,8 +196,11 @@ class Conversation:
             self._carry_out(frame, len(raw), wait_ms)
         if wait_ms and self._rate.flooding:
             self._flooded()
-        elif outbox.waiting > HIGH and self._unread is None:
-            # Whoever does not read its answers has no need to ask for more of them.
+
+    def look(self) -> None:
+        """All that was read at a time has been heard. Whoever does not read its answers has no need
+        to ask for more of them."""
+        if self.outbox.waiting > HIGH and self._unread is None:
             waiting = self._until_read()
             self._unread = self._services.tasks.start(waiting, f"unread {self.session.id}")
 
@@ -257,11 +262,11 @@ class Conversation:
             self.outbox.send(frames.ack(auth.id, None, data={"expires_s": self._expires_s()}))
 
     async def _until_read(self) -> None:
-        self._credit.owe(Credit.BYTES)
+        self._credit.owe(BYTES)
         try:
             await self.outbox.drained()
         except Stalled:
             self.end(TOO_SLOW)
         finally:
             self._unread = None
-            self._credit.settle(Credit.BYTES)
+            self._credit.settle(BYTES)

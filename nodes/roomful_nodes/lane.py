@@ -52,7 +52,8 @@ class Lane:
             n = self._last = self._last + 1
             self._unanswered[n] = None
         if self._waiting is None:
-            self._send(self, ask, n, answered)
+            send = self._send
+            send(self, ask, n, answered)
         else:
             self._waiting.append((ask, n, answered))
 
@@ -67,9 +68,14 @@ class Lane:
         try:
             answered(answer)
         finally:
-            lane = self if self._following is not None else None
-            while lane is not None:
-                lane = lane.make_way()
+            if self._following is not None:
+                self._let_on()
+
+    def _let_on(self) -> None:
+        """Let as many lanes after this one begin as have nothing to wait for."""
+        lane: Lane | None = self
+        while lane is not None:
+            lane = lane.make_way()
 
     def make_way(self) -> "Lane | None":
         """Let the lane after this one begin, if it is its turn; that lane."""

@@ -9,6 +9,9 @@ FLOOD: Final = 10
 
 EXACT_S: Final = 1e-6
 """Sums of times are not more exact than this."""
+ASKS: Final = 256
+BYTES: Final = 1024 * 1024
+"""Questions of a client that may wait for answers, and what they may take."""
 
 
 class Rate:
@@ -66,9 +69,6 @@ class Credit:
 
     __slots__ = ("_asks", "_bytes", "_paused", "_reading")
 
-    ASKS: Final = 256
-    BYTES: Final = 1024 * 1024
-
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._asks = self._bytes = 0
@@ -78,7 +78,7 @@ class Credit:
         """A question of `size` bytes has been passed on."""
         self._asks += 1
         self._bytes += size
-        if self._asks >= self.ASKS or self._bytes >= self.BYTES:
+        if self._asks >= ASKS or self._bytes >= BYTES:
             # Again and again while it lasts: others may have resumed the socket meanwhile.
             self._paused = True
             self._reading.pause_reading()
@@ -87,6 +87,6 @@ class Credit:
         """The question has been answered."""
         self._asks -= 1
         self._bytes -= size
-        if self._paused and self._asks <= self.ASKS // 2 and self._bytes <= self.BYTES // 2:
+        if self._paused and self._asks <= ASKS // 2 and self._bytes <= BYTES // 2:
             self._paused = False
             self._reading.resume_reading()

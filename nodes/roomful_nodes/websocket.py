@@ -125,6 +125,8 @@ class WebSocket(asyncio.Protocol):
             self._wait(-self._may_read / pace.per_s, self._transport.resume_reading)
         parser = self._parser or self._made_parser()
         parser.feed_data(data)
+        if (conversation := self._conversation) is not None:
+            conversation.look()
 
     def _made_parser(self) -> WebSocketReader:
         # Without a detour through here: this is the way of every message.

@@ -196,11 +196,11 @@ class RoomActor:
         self.journal.kick()
 
     def _handle(self, room: Room, command: Command, answered: Answered) -> None:
-        self.last_used = self._now()
-        if isinstance(command.ask, (Read, Who)):
-            self._look(command.ask, answered)
+        now, ask, held = self._now, command.ask, self.journal.held
+        self.last_used = now()
+        if isinstance(ask, (Read, Who)):
+            self._look(ask, answered)
             return
-        held = self.journal.held
         member = held.presence.get(command.sender.session)
         decided = held.ledger.verdict(command, member)
         if decided is not None:

@@ -15,15 +15,14 @@ def begin(room: Room, command: Command, member: Member | None) -> object:
     Returns what the handler returned, which may have to be awaited. Raises what it raises, and
     Refused where the room's own rules forbid the command.
     """
-    match command.ask:
-        case Say() as say:
-            return _say(room, say, command.sender, member)
-        case Enter():
-            return _enter(room, command.sender, member)
-        case Exit(reason=reason):
-            return _exit(room, command.sender, member, reason)
-        case _:
-            raise AssertionError("reading needs no handler")
+    ask = command.ask
+    if isinstance(ask, Say):
+        return _say(room, ask, command.sender, member)
+    if isinstance(ask, Enter):
+        return _enter(room, command.sender, member)
+    if isinstance(ask, Exit):
+        return _exit(room, command.sender, member, ask.reason)
+    raise AssertionError("reading needs no handler")
 
 
 def _enter(room: Room, sender: Sender, before: Member | None) -> object:

@@ -53,13 +53,13 @@ class Draft:
     """
 
     __slots__ = (
-        "_open", "_open_count", "_open_ts", "answers", "bytes", "changes", "done", "entries",
-        "first", "members_at_end", "removed", "room", "state", "welcomes",
+        "_next", "_open", "_open_count", "_open_ts", "answers", "bytes", "changes", "done",
+        "entries", "first", "members_at_end", "removed", "room", "state", "welcomes",
     )  # fmt: skip
 
     def __init__(self, room: RoomName, first: int, carried: Iterable[Done] = ()) -> None:
         self.room = room
-        self.first = first
+        self.first = self._next = first
         self.entries: list[Entry] = []
         self.changes: list[Entered | Gone] = []
         self.state: dict[str, Any] = {}
@@ -90,10 +90,6 @@ class Draft:
     def full(self) -> bool:
         return self.bytes >= FULL_BYTES
 
-    @property
-    def _next(self) -> int:
-        return self.first + len(self.entries) + bool(self._open)
-
     def add(
         self, turn: Turn, state: dict[str, Any], removed: Sequence[str], count: int, ts: int
     ) -> int | None:
@@ -118,12 +114,15 @@ class Draft:
         if visible:
             if not merging:
                 self.seal()
+                self._next += 1
             self._open += visible
             self._open_count, self._open_ts = count, ts
         if entries:
             self.seal()
             self.entries += entries
-        self.changes += turn.changes
+            self._next += len(entries)
+        if turn.changes:
+            self.changes += turn.changes
         if state or removed:
             self._merge_state(state, removed)
         self.bytes += size
@@ -151,7 +150,8 @@ class Draft:
     def decide(self, done: Done) -> None:
         """Have a decision written with the block, or carried on to the next."""
         self.done.append(done)
-        self.bytes += _weight(done)
+        plain = done.data is None and done.denied is None
+        self.bytes += RECORD_BYTES if plain else _weight(done)
 
     def answer(self, answered: Answered, answer: Answer | Callable[[], Answer]) -> None:
         """Have a command answered once all that came before it is in the log."""
@@ -240,8 +240,6 @@ def _size(value: object) -> int:
 
 
 def _weight(done: Done) -> int:
-    if done.data is None and done.denied is None:
-        return RECORD_BYTES
     return RECORD_BYTES + _size(done.data) + len(done.denied[1] if done.denied else "")
 
 

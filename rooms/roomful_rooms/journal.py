@@ -247,8 +247,9 @@ class Journal:
     def _release(self, draft: Draft) -> None:
         self._releasing = True
         try:
-            while draft.answers:
-                answered, answer = draft.answers.popleft()
+            answers = draft.answers
+            while answers:
+                answered, answer = answers.popleft()
                 give(answered, answer() if callable(answer) else answer)
         finally:
             self._releasing, self._in_flight = False, None

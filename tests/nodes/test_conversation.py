@@ -17,7 +17,7 @@ from roomful_nodes.auth import Authenticator, Identity, Secrets
 from roomful_nodes.conversation import PING, Conversation
 from roomful_nodes.history import VISIBLE_BYTES
 from roomful_nodes.outbox import HIGH, LOW, PATIENCE_S, Outbox
-from roomful_nodes.rate import Credit
+from roomful_nodes.rate import ASKS
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
@@ -76,6 +76,7 @@ class Talk:
 
     def say(self, frame: dict[str, Any]) -> None:
         self.conversation.receive(json.dumps(frame).encode(), True)
+        self.conversation.look()
 
     @property
     def frames(self) -> list[dict[str, Any]]:
@@ -207,11 +208,11 @@ async def test_a_client_that_asks_more_than_is_answered_is_not_read(here: World)
     talk = Talk(here)
     talk.say({"type": "join", "room": "lobby"})
     here.room.silent = True
-    for count in range(Credit.ASKS):
+    for count in range(ASKS):
         assert talk.transport.reading, count
         talk.say({"type": "chat.message", "data": count})
     assert not talk.transport.reading
-    assert sum(isinstance(ask, Say) for _, ask in here.room.asked) == Credit.ASKS
+    assert sum(isinstance(ask, Say) for _, ask in here.room.asked) == ASKS
 
 
 async def test_a_client_that_does_not_read_its_answers_is_not_heard(

@@ -1,6 +1,6 @@
 """How much one client may ask of a node."""
 
-from roomful_nodes.rate import FLOOD, Credit, Rate
+from roomful_nodes.rate import ASKS, BYTES, FLOOD, Credit, Rate
 
 
 class Reader:
@@ -46,10 +46,10 @@ def test_a_client_that_goes_on_whatever_it_is_told_is_a_flood() -> None:
 def test_who_asks_too_much_is_paused_until_half_is_answered() -> None:
     told: list[str] = []
     credit = Credit(Reader(told))
-    for _ in range(Credit.ASKS):
+    for _ in range(ASKS):
         credit.owe(10)
     assert told == ["pause"]
-    for _ in range(Credit.ASKS // 2):
+    for _ in range(ASKS // 2):
         assert told == ["pause"]
         credit.settle(10)
     assert told == ["pause", "resume"]
@@ -58,7 +58,7 @@ def test_who_asks_too_much_is_paused_until_half_is_answered() -> None:
 def test_who_asks_with_too_much_is_paused_too() -> None:
     told: list[str] = []
     credit = Credit(Reader(told))
-    credit.owe(Credit.BYTES)
+    credit.owe(BYTES)
     assert told == ["pause"]
-    credit.settle(Credit.BYTES)
+    credit.settle(BYTES)
     assert told == ["pause", "resume"]

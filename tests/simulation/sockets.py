@@ -162,6 +162,7 @@ class Socket:
                 self._conversation.alive()
             else:
                 self._conversation.receive(data, text=True)
+                self._conversation.look()
 
     # -- the node's end: a Transport ---------------------------------------------------------------
 
