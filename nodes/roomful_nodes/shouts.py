@@ -32,7 +32,7 @@ class Shouts:
 
     def tell_head(self, room: RoomName, head: int, elsewhere: bool) -> None:
         """Have the feeds of `room` hear how far it is, by which they find what they have missed.
-        `elsewhere`: whether it has members on other nodes: where there are none, nobody listens."""
+        `elsewhere`: whether it has, or had, members on other nodes: else nobody listens."""
         live = Live(head=head)
         self._hub.hear_live(room, live)
         if elsewhere:

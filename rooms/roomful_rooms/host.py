@@ -43,7 +43,7 @@ log_ = structlog.get_logger()
 class RoomHost:
     """Runs the rooms of the partitions that this node holds.
 
-    `beacon` is told now and then how far a room is, and whether it has members on other nodes.
+    `beacon` is told now and then how far a room is, and whether other nodes may listen.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ class Presence:
         self._members: dict[SessionId, Member] = {}
         self._users: dict[UserId, dict[SessionId, None]] = {}
         self._nodes: Counter[Life] = Counter()
+        self._seen: set[NodeId] = set()
         for member in members:
             self.enter(member)
 
@@ -55,8 +56,9 @@ class Presence:
         return frozenset(self._nodes)
 
     def elsewhere(self, node: NodeId) -> bool:
-        """Whether there are members whose sockets are not at `node`."""
-        return any(at != node for at, _ in self._nodes)
+        """Whether there are, or have been, members whose sockets are not at `node`: who was put out
+        has yet to hear of it."""
+        return not self._seen <= {node}
 
     def listed(self) -> tuple[Member, ...]:
         """The members, or the first `LISTED` of them."""
@@ -79,6 +81,7 @@ class Presence:
         self._members[member.session] = member
         self._users.setdefault(member.user, {})[member.session] = None
         self._nodes[life(member)] += 1
+        self._seen.add(member.node)
 
     def exit(self, session: SessionId) -> Member | None:
         member = self._members.pop(session, None)
