@@ -106,6 +106,11 @@ class Fanout:
 
     def _arm(self) -> None:
         self._armed = True
+        if not self._busy and len(self._pending) == 1:
+            # One that comes alone goes ahead; what else is said in this turn follows in one piece.
+            self.flush()
+            self._loop.call_soon(self._paced, True)
+            return
         now = self._loop.time()
         if now >= self._next or not self._busy:
             self._next = now + PACE_S
@@ -114,9 +119,11 @@ class Fanout:
             self._loop.call_at(self._next, self._paced)
             self._next += PACE_S
 
-    def _paced(self) -> None:
+    def _paced(self, led: bool = False) -> None:
         self._armed = False
-        self.flush()
+        if self._pending:
+            self.flush()
+            self._busy = self._busy or led
 
     def gap(self, frame: Frame, seq: int) -> None:
         """Tell everybody, in its place, that nothing up to `seq` will come any more."""

@@ -179,10 +179,10 @@ class Node:
                 self._hub.check()
 
     def _wrote(self, room: RoomName, block: Block, position: int, seconds: float) -> None:
+        self._hub.hear_own(room, block, position)
         self.metrics.blocks.inc()
         self.metrics.entries.inc(len(block.entries))
         self.metrics.append_seconds.observe(seconds)
-        self._hub.hear_own(room, block, position)
 
     def _counted(self, info: NodeInfo) -> NodeInfo:
         self._gauge()

@@ -269,13 +269,14 @@ class RoomActor:
         except (TypeError, ValueError) as failure:
             self._fail_turn(command, answered, turn, failure)
             return
+        if live.entries:
+            # First of all: many may wait for it, and for the answer only one.
+            self._shout(live)
         remember(self.journal, command, seq, turn.reply)
         if isinstance(command.ask, Enter):
             self.journal.draft.answer(answered, welcome(self.journal, command.ask))
         else:
             self.journal.answer(answered, Accepted(seq, turn.reply, False, turn.delivered))
-        if live.entries:
-            self._shout(live)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: BaseException

@@ -77,6 +77,21 @@ async def test_one_event_at_a_time_waits_for_nothing(metrics: Metrics) -> None:
     assert member.seqs == list(range(1, 8)), "now it is busy"
 
 
+async def test_what_follows_an_event_in_its_turn_is_written_in_one_piece(fanout: Fanout) -> None:
+    member = Member("a")
+    fanout.add(member, 0)
+    push(fanout, entry(1))
+    assert member.seqs == [1], "at once"
+    push(fanout, entry(2))
+    push(fanout, entry(3))
+    assert member.seqs == [1]
+    await turns()
+    assert member.seqs == [1, 2, 3]
+    assert len(member.transport.written) == 2
+    push(fanout, entry(4))
+    assert member.seqs == [1, 2, 3], "now it is busy"
+
+
 async def test_a_private_event_is_heard_by_those_it_is_for_only(fanout: Fanout) -> None:
     ann, phone, bob = Member("a", "ann"), Member("p", "ann"), Member("b", "bob")
     for member in (ann, phone, bob):
