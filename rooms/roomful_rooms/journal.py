@@ -71,6 +71,7 @@ class Journal:
         self._checkpoints = Checkpoints(room, archive, clock, tasks, keep)
         self._number = 0
         self._committing = False
+        self._alone = True  # The newest block is one command's: so will be the next, most likely.
         self._pausing: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._in_flight: Draft | None = None
@@ -155,7 +156,8 @@ class Journal:
 
     def kick(self) -> None:
         """Write what the draft holds: when this turn of the loop is over, as more may be said in
-        it, or as soon as the append in flight is acknowledged."""
+        it, or as soon as the append in flight is acknowledged. At once, where commands come singly.
+        """
         if self._committing or self._releasing or self._broken:
             return
         # An answer may lead to the next command at once: then this goes round, and not deeper.
@@ -165,7 +167,10 @@ class Journal:
             self._release(self._turn_over())
         if not self._broken:
             self._committing = True
-            asyncio.get_running_loop().call_soon(self._commit)
+            if self._alone:
+                self._commit()
+            else:
+                asyncio.get_running_loop().call_soon(self._commit)
 
     def _commit(self) -> None:
         if self._broken:
@@ -236,6 +241,7 @@ class Journal:
 
     def _turn_over(self) -> Draft:
         draft = self._in_flight = self.draft
+        self._alone = len(draft.answers) <= 1
         if draft.welcomes:
             members = self._members()
             draft.members_at_end = (len(members), tuple(islice(members, LISTED)))
@@ -274,16 +280,10 @@ class Journal:
         held, members = self.held, tuple(self._members())
         kept = held.ledger.kept({member.session for member in members})
         return Snapshot(
-            position=0,
-            epoch=self.epoch,
-            seq=seq,
-            ts=self._clock.wall_ms(),
-            pages=(),
-            members=members,
-            state=dict(held.state.values_now()),
-            done=kept.numbered,
+            position=0, epoch=self.epoch, seq=seq, ts=self._clock.wall_ms(), pages=(),
+            members=members, state=dict(held.state.values_now()), done=kept.numbered,
             known=kept.known,
-        )
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Write out the draft and a last snapshot, so that the next owner starts at once."""

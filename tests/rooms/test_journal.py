@@ -66,6 +66,29 @@ async def test_what_has_no_effect_is_not_written_but_rides_on_the_next_block() -
         assert [done.n for done in w.blocks()[-1].done] == [2, 3]
 
 
+@virtual
+async def test_commands_are_written_at_once_as_long_as_they_come_singly() -> None:
+    async with world() as w:
+        ann = await Person(w, w.node(), "ann").entered()
+        written = len(w.blocks())
+
+        def news() -> list[int]:
+            return [len(block.entries) for block in w.blocks()[written:]]
+
+        for count in (1, 2):
+            asked = ann.say("alone")
+            assert news() == [1] * count
+            await asked.answered()
+        crowd = [ann.say(text) for text in "abc"]
+        assert news() == [1, 1, 1]
+        await crowd[-1].answered()
+        assert news() == [1, 1, 1, 2]
+        crowd = [ann.say(text) for text in "def"]
+        assert news() == [1, 1, 1, 2], "there may be more in this turn"
+        await crowd[-1].answered()
+        assert news() == [1, 1, 1, 2, 3]
+
+
 # -- fencing ---------------------------------------------------------------------------------------
 
 
