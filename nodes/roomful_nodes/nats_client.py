@@ -5,8 +5,9 @@ what it does per message: a task and a queue per subscription, headers into mapp
 expression and a copy of the buffer for each. `nats_resilient.fits` guards the private names.
 """
 
-from asyncio import Future, Transport, get_running_loop, shield
+from asyncio import Future, StreamReader, Transport, get_running_loop, shield
 from collections.abc import Sequence
+from functools import partial
 from json import loads
 from typing import Any, Final, cast
 
@@ -48,14 +49,46 @@ class _Feed:
     def __init__(self, client: "LeanClient", parser: Parser) -> None:
         self._client = client
         self._parser = parser
+        self.reset()
 
     def reset(self) -> None:
+        """What was read so far is of no interest any more, nor what its reader yet gets."""
         self._parser.reset()
+        self._reader: StreamReader | None = None
+        self._lines: list[bytes] = []
+        self._failure: Exception | None = None
+
+    def tap(self, reader: StreamReader) -> None:
+        """Take from now on what `reader` is given, in that very turn: a message need not wait for
+        the task that reads. That is woken for all else."""
+        self._reader, self._wake = reader, partial(reader.feed_data, b"\n")
+        arrived = partial(self._arrived, reader)
+        buffer = cast("Any", reader)._buffer  # noqa: SLF001 - what has come before this
+        early = bytes(buffer)
+        buffer.clear()
+        cast("Any", reader).feed_data = arrived
+        arrived(early)
+
+    def _arrived(self, reader: StreamReader, data: bytes) -> None:
+        if reader is not self._reader or self._failure is not None:
+            return
+        try:
+            self._lines += self._parser.feed(data)
+        except (Malformed, ValueError) as failure:
+            self._failure = failure
+        if self._lines or self._failure is not None:
+            self._wake()
 
     async def parse(self, data: bytes = b"") -> None:
+        """Act on what a task is needed for; without a tap, `data` is what was read."""
+        lines, self._lines = self._lines, []
         try:
-            for line in self._parser.feed(data):
+            if self._reader is None:
+                lines = self._parser.feed(data)
+            for line in lines:
                 await self._client.obey(line)
+            if self._failure is not None:
+                raise self._failure
         except (Malformed, ValueError) as error:
             raise errors.ProtocolError(str(error)) from error
 
@@ -66,8 +99,11 @@ class LeanClient(ResilientClient):
     def __init__(self) -> None:
         super().__init__()
         self._heard: dict[bytes, Heard] = {}
-        self._ps = cast("Any", _Feed(self, Parser(self._heard)))
-        self._due = False
+        self._feed = _Feed(self, Parser(self._heard))
+        self._ps = cast("Any", self._feed)
+        # Whether the end of this turn is waited for, and whether more than one command came in the
+        # one before.
+        self._due = self._crowded = False
         self._fence: Future[bool] | None = None
         self._fences: set[Future[bool]] = set()
 
@@ -89,10 +125,15 @@ class LeanClient(ResilientClient):
             self._write()
         elif not self._due:
             self._due = True
-            get_running_loop().call_soon(self._turn_ends)
+            alone = not self._crowded
+            if alone:
+                # Most likely nothing else is said in this turn: so its end is not waited for.
+                self._write()
+            get_running_loop().call_soon(self._turn_ends, alone)
 
-    def _turn_ends(self) -> None:
+    def _turn_ends(self, one_ahead: bool) -> None:
         self._due = False
+        self._crowded = len(self._pending) + one_ahead > 1
         self._write()
 
     def _write(self) -> None:
@@ -184,6 +225,13 @@ class LeanClient(ResilientClient):
             if not fence.done():
                 fence.set_result(False)
         self._fences.clear()
+
+    async def _read_loop(self) -> None:
+        # Begun once for each connection.
+        reader = getattr(self._transport, "_io_reader", None)
+        if reader is not None:
+            self._feed.tap(reader)
+        await super()._read_loop()
 
     # -- what else the broker says -----------------------------------------------------------------
 

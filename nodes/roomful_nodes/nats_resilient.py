@@ -22,7 +22,7 @@ _ATTRIBUTES: Final = (
 )  # fmt: skip
 _COROUTINES: Final = (
     "_attempt_reconnect", "_process_op_err", "_process_err", "_process_info",
-    "_connect_to_server", "_close",
+    "_connect_to_server", "_close", "_read_loop",
 )  # fmt: skip
 
 log = get_logger(__name__)
@@ -40,7 +40,7 @@ def fits() -> bool:
         and all(hasattr(client, name) for name in _ATTRIBUTES)
         and all(iscoroutinefunction(getattr(client, name, None)) for name in _COROUTINES)
         and all(hasattr(client._ps, name) for name in ("parse", "reset"))
-        and "_io_writer" in vars(TcpTransport())  # type: ignore[no-untyped-call]
+        and {"_io_reader", "_io_writer"} <= vars(TcpTransport()).keys()  # type: ignore[no-untyped-call]
     )
 
 

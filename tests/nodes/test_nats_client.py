@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from nats import errors
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from tests.support.nats_server import NatsServer
@@ -207,3 +208,74 @@ async def test_who_stops_waiting_for_the_broker_does_not_hurt_the_others(
             impatient.cancel()
             await patient
         assert connection.connected
+
+
+class Socket:
+    """What is written to it is kept."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+async def test_commands_leave_at_once_as_long_as_they_come_singly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, socket = LeanClient(), Socket()
+    monkeypatch.setattr(client, "_socket", lambda: socket)
+
+    def say(*words: bytes) -> list[int]:
+        for word in words:
+            assert client.post(b"a", word, None, b"")
+        return [data.count(b"PUB") for data in socket.written]
+
+    assert say(b"1") == [1]
+    await asyncio.sleep(0)
+    assert say(b"2", b"3", b"4") == [1, 1], "the others may not be the last of this turn"
+    await asyncio.sleep(0)
+    assert say() == [1, 1, 2]
+    assert say(b"5") == [1, 1, 2], "several came in the turn before"
+    await asyncio.sleep(0)
+    assert say() == [1, 1, 2, 1]
+    assert say(b"6") == [1, 1, 2, 1, 1]
+
+
+async def test_a_message_is_heard_in_the_turn_in_which_it_arrives() -> None:
+    client, reader, heard = LeanClient(), asyncio.StreamReader(), list[bytes]()
+    client._heard[b"1"] = lambda _subject, _reply, _header, payload: heard.append(payload)
+    reader.feed_data(b"MSG a 1 1\r\na\r\nMSG a 1 2\r\nb")
+    client._feed.tap(reader)
+    assert heard == [b"a"]
+    reader.feed_data(b"c\r\nPING\r\nMSG a 1 1\r\nd\r\n")
+    assert heard == [b"a", b"bc", b"d"]
+    assert client._pending == []
+    await client._feed.parse(await reader.read(100))
+    assert client._pending == [b"PONG\r\n"]
+
+
+async def test_a_reader_of_before_is_heard_no_more() -> None:
+    client, old, new, heard = LeanClient(), asyncio.StreamReader(), asyncio.StreamReader(), []
+    client._heard[b"1"] = lambda _subject, _reply, _header, payload: heard.append(payload)
+    client._feed.tap(old)
+    old.feed_data(b"MSG a 1 4\r\nha")
+    client._feed.reset()
+    old.feed_data(b"ha\r\n")
+    client._feed.tap(new)
+    old.feed_data(b"MSG a 1 1\r\na\r\n")
+    new.feed_data(b"MSG a 1 1\r\nb\r\n")
+    assert heard == [b"b"]
+
+
+async def test_what_is_no_protocol_ends_the_reading() -> None:
+    client, reader = LeanClient(), asyncio.StreamReader()
+    client._feed.tap(reader)
+    reader.feed_data(b"MSG a\r\n")
+    reader.feed_data(b"PING\r\n")
+    with pytest.raises(errors.ProtocolError):
+        await client._feed.parse(await reader.read(100))
+    assert client._pending == []
