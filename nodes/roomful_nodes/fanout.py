@@ -202,11 +202,12 @@ class Fanout:
                     push(data)
                 elif (taken := write(outbox.fd, data)) != size:
                     outbox.write(data[taken:])
-            except BlockingIOError:
-                # The kernel has no room: so it waits in the transport.
-                outbox.write(data)
             except GONE:
-                gone.append(follower)
+                if outbox.clear:
+                    # The transport finds out why: it waits until there is room, or is closed.
+                    outbox.write(data)
+                else:
+                    gone.append(follower)
         for follower in gone:
             # Its socket is closed, though its reader does not know yet; the others must get theirs.
             self.remove(follower)

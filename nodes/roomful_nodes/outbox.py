@@ -100,8 +100,9 @@ class Outbox:
     ) -> None:
         self.codec = codec
         self.fd = fd
-        # Whether fan-out may write to `fd` past the transport: nothing waits there, and nothing was
-        # written through it since that was seen, which would have to come first.
+        # Whether fan-out may write to `fd` past the transport: nothing waits there or is gathered
+        # here, nor has since that was seen. It would have to come first, and might come into the
+        # middle of a frame that the kernel has taken a part of.
         self.clear = False
         # How many fan-outs write to it.
         self.rooms = 0
@@ -130,7 +131,10 @@ class Outbox:
         Not for a member of several rooms: what they say in one turn the transport may join.
         """
         waiting = self._transport.get_write_buffer_size()
-        self.clear = not waiting and self.rooms == 1 and self.open and self.fd >= 0
+        self.clear = (
+            not waiting and self._gathered is None
+            and self.rooms == 1 and self.open and self.fd >= 0
+        )  # fmt: skip
         return waiting
 
     def write(self, data: bytes) -> None:
@@ -160,6 +164,9 @@ class Outbox:
         """`show`, in one piece with all else that is gathered in this turn of the loop: when it is
         over, or something else is written."""
         if self._gathered is None:
+            if not self.open:
+                return
+            self.clear = False
             self._gathered = []
             asyncio.get_running_loop().call_soon(self._turn_over)
         self._gathered.append(frame_json)

@@ -1,9 +1,11 @@
 """Events that go into a socket past its transport: when they may, and that order is kept."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import ENOBUFS
 from typing import Final
 
 import pytest
@@ -127,13 +129,47 @@ async def test_a_socket_that_was_full_is_filled_no_further(
     assert not ann.member.outbox.clear
 
 
-async def test_who_has_hung_up_is_let_go_and_others_hear_it(
+@pytest.mark.parametrize("looked_at", [False, True], ids=["between looks", "looked at in between"])
+async def test_answers_that_gather_come_into_the_middle_of_no_frame(
+    fanout: Fanout, ends: list[Ends], monkeypatch: pytest.MonkeyPatch, looked_at: bool
+) -> None:
+    ann = ends[0]
+    tell(fanout, 2)
+    assert ann.member.outbox.clear
+    monkeypatch.setattr(fanout_module, "INSPECT_S", 0.0 if looked_at else 3600.0)
+    monkeypatch.setattr(fanout_module, "write", lambda fd, data: os.write(fd, data[:9]))
+    ann.member.outbox.gather(b'{"type":"ack"}')
+    tell(fanout, 3)
+    await asyncio.sleep(0)
+    heard = ann.read() + b"".join(ann.member.transport.written)
+    assert [b'"ack"' in payload for _, payload in frames_in(heard)].count(True) == 1
+    assert len(frames_in(heard)) == 4
+
+
+async def test_who_has_hung_up_is_left_to_its_transport_and_others_hear_it(
     fanout: Fanout, ends: list[Ends]
 ) -> None:
     ends[0].client.close()
     tell(fanout, 2)
-    assert len(fanout) == 1
+    assert ends[0].member.seqs == [2]
     assert b'"seq":2' in ends[1].read()
+    ends[0].member.transport.broken = True
+    tell(fanout, 3)
+    tell(fanout, 4)
+    assert len(fanout) == 1
+    assert ends[1].read().count(b'"seq"') == 2
+
+
+async def test_an_event_that_the_kernel_has_no_memory_for_is_not_lost(
+    fanout: Fanout, ends: list[Ends], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_fd: int, _data: bytes) -> int:
+        raise OSError(ENOBUFS, "No buffer space available")
+
+    monkeypatch.setattr(fanout_module, "write", write)
+    tell(fanout, 2)
+    assert [one.member.seqs for one in ends] == [[2], [2]]
+    assert len(fanout) == 2
 
 
 async def test_a_number_that_another_socket_may_have_by_now_is_not_written_to(
