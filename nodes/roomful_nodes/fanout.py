@@ -24,6 +24,8 @@ PACE_S: Final = 0.001
 a time, nothing waits: there would be nothing to gather."""
 INSPECT_S: Final = 0.05
 """Transports are looked at so often, or after LOW bytes: between, nobody's may overflow."""
+LEAST_BYTES: Final = 4096
+"""Nor does it by less than this: in a room where little is said, looking would cost the most."""
 
 Way = tuple[Outbox, Callable[[bytes], None], "Follower"]
 """How a member is written to: by its outbox's `push`, where the outbox is not clear."""
@@ -55,7 +57,7 @@ class Fanout:
         self._lists: dict[Codec, list[Way]] | None = None
         self._armed = self._busy = False
         self._next = self._inspect_at = 0.0
-        self._uninspected = 0
+        self._uninspected = LEAST_BYTES
 
     def __len__(self) -> int:
         return len(self._followers)
@@ -248,6 +250,8 @@ class Fanout:
     # -- those who cannot keep up ------------------------------------------------------------------
 
     def _inspect(self) -> None:
+        if self._uninspected < LEAST_BYTES and not self._behind:
+            return
         now = self._loop.time()
         if now < self._inspect_at and self._uninspected < LOW:
             return

@@ -8,7 +8,7 @@ from tests.support.rooms import turns
 from tests.support.sockets import Member, check_chain, entry
 from tests.support.virtual_time import virtual
 
-from roomful_nodes.fanout import PACE_S, Fanout
+from roomful_nodes.fanout import INSPECT_S, LEAST_BYTES, PACE_S, Fanout
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import HIGH, LOW
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
@@ -247,3 +247,18 @@ async def test_a_session_that_comes_again_replaces_itself(fanout: Fanout) -> Non
     push(fanout, entry(5))
     fanout.flush()
     assert (old.seqs, new.seqs) == ([], [5])
+
+
+@virtual
+async def test_nobody_is_looked_at_for_a_few_bytes() -> None:
+    fanout, slow = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry())), Member("a")
+    fanout.add(slow, 0)
+    push(fanout, entry(1))
+    fanout.flush()
+    slow.transport.waiting = HIGH + 1
+    while not slow.behind:
+        await asyncio.sleep(INSPECT_S)
+        assert sum(map(len, slow.transport.written)) < 2 * LEAST_BYTES
+        push(fanout, entry(slow.seqs[-1] + 1))
+        fanout.flush()
+    assert sum(map(len, slow.transport.written)) >= LEAST_BYTES

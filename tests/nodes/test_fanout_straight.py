@@ -55,6 +55,7 @@ def ends() -> Iterator[list[Ends]]:
 async def fanout(ends: list[Ends], monkeypatch: pytest.MonkeyPatch) -> Fanout:
     """Of both, each of whom has heard the first event, and is looked at before each further one."""
     monkeypatch.setattr(fanout_module, "INSPECT_S", 0.0)
+    monkeypatch.setattr(fanout_module, "LEAST_BYTES", 0)
     made = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry()))
     for one in ends:
         made.add(one.member, 0)
