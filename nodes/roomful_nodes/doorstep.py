@@ -22,6 +22,9 @@ PACE_S: Final = 0.002
 """Whoever comes so soon after others is looked at together with those who come then: what a crowd
 needs of the broker is asked for at once, and what is done for each is done by warm caches. One who
 comes alone waits for nobody."""
+LONGEST_S: Final = 0.05
+"""After a crowd that took longer to look at, the next one is waited for as long again, but no
+longer than this: under load crowds are large, and few, and what they cause gets its turn."""
 
 log = structlog.get_logger()
 
@@ -46,6 +49,7 @@ class Doorstep:
         # Those who have just said something, and when the next of them are looked at.
         self._asking: list[Visitor] = []
         self._next = 0.0
+        self._looking = False
 
     def __len__(self) -> int:
         return len(self._visitors)
@@ -72,16 +76,15 @@ class Doorstep:
         """A visitor has said something: look at what it is, soon."""
         self._silent.call_off(visitor)
         self._asking.append(visitor)
-        if len(self._asking) == 1:
-            now = self._loop.time()
-            wait_s = max(self._next - now, 0.0)
-            self._next = now + wait_s + PACE_S
-            if wait_s:
-                self._loop.call_later(wait_s, self._soon)
-            else:
-                self._soon()
+        if len(self._asking) == 1 and not self._looking:
+            self._look()
 
-    def _soon(self) -> None:
+    def _look(self) -> None:
+        """Look at those who ask, when it is time for that."""
+        if self._loop.time() < self._next:
+            self._loop.call_at(self._next, self._look)
+            return
+        self._looking = True
         # Some may have gone while this node was asleep, and come back to another one: their
         # sessions must not be taken from there. Of an end is heard in the turn after this, so all
         # are looked at in the one after that; but not those who say something in between.
@@ -91,7 +94,16 @@ class Doorstep:
         asking, self._asking = self._asking, []
         self._loop.call_soon(self._decide, asking)
 
+    def _looked(self, began: float) -> None:
+        now = self._loop.time()
+        self._next = now + min(max(now - began, PACE_S), LONGEST_S)
+        self._looking = False
+        if self._asking:
+            self._look()
+
     def _decide(self, asking: list["Visitor"]) -> None:
+        # In the next turn, as a loop's time stands still within one.
+        self._loop.call_soon(self._looked, self._loop.time())
         for visitor in asking:
             try:
                 visitor.decide()

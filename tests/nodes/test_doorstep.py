@@ -13,12 +13,14 @@ from tests.support.bystander import undisturbed
 from tests.support.cluster import until
 from tests.support.nodes import MemoryCluster
 from tests.support.raw import RawClient, handshake, masked
+from tests.support.virtual_time import VirtualLoop, turns, virtual
+from tests.support.virtual_time import until as virtually
 
 from roomful_nodes import admission as admission_module
 from roomful_nodes import doorstep as doorstep_module
 from roomful_nodes import site as site_module
 from roomful_nodes import websocket as websocket_module
-from roomful_nodes.doorstep import Doorstep
+from roomful_nodes.doorstep import LONGEST_S, PACE_S, Doorstep
 from roomful_nodes.metrics import Metrics
 
 PATIENCE_S = 10
@@ -229,6 +231,49 @@ async def test_whoever_was_not_looked_at_in_time_is_cut_at_the_end(
         assert await asyncio.to_thread(_ended, silent)
         assert await asyncio.to_thread(_ended, late)
     assert not street.taken
+
+
+@virtual
+async def test_under_load_crowds_are_waited_for_as_long_as_the_last_one_took() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    began, looked = loop.time(), []
+
+    def take(_: asyncio.Transport, said: bytes) -> bool:
+        looked.append((round(loop.time() - began, 4), said))
+        loop.pass_time(float(said))
+        return True
+
+    doorstep = Doorstep(take, asyncio.Protocol, Metrics(CollectorRegistry()))
+
+    def comes(said: bytes) -> None:
+        visitor = doorstep_module.Visitor(doorstep)
+        visitor.connection_made(StillThere())
+        visitor.data_received(said)
+
+    comes(b"0.001")
+    await turns()
+    # One who comes alone waits for nobody; and those who come soon after come together.
+    comes(b"0.01")
+    comes(b"0.02")
+    await virtually(lambda: len(looked) == 3)
+    comes(b"9")
+    await virtually(lambda: len(looked) == 4)
+    comes(b"0")
+    await virtually(lambda: len(looked) == 5)
+    assert [said for _, said in looked] == [b"0.001", b"0.01", b"0.02", b"9", b"0"]
+    second = 0.001 + PACE_S
+    third = second + 0.03 + 0.03
+    at = [0.0, second, second + 0.01, third, third + 9 + LONGEST_S]
+    # This test looks once a millisecond itself.
+    assert [when for when, _ in looked] == pytest.approx(at, abs=0.0015)
+
+
+class StillThere(asyncio.Transport):
+    """A connection of which nothing more is asked."""
+
+    def is_closing(self) -> bool:
+        return False
 
 
 def _ended(client: socket.socket) -> bool:
