@@ -27,7 +27,8 @@ def answer_to(fields: Fields, codec: Codec) -> bytes:
     the request is not one for a WebSocket."""
     if fields.get("upgrade", "").lower() != "websocket":
         raise ValueError("This address is for WebSockets.")
-    if "upgrade" not in fields.get("connection", "").lower():
+    # As a proxy before us reads it: it would take what comes behind for another request.
+    if "upgrade" not in map(str.strip, fields.get("connection", "").lower().split(",")):
         raise ValueError("No upgrade of the connection is asked for.")
     if (version := fields.get("sec-websocket-version", "")) not in _VERSIONS:
         raise ValueError(f"WebSockets of version {version} are not spoken here.")

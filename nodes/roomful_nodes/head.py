@@ -1,8 +1,8 @@
 """The head of a request for a WebSocket, read as nearly all clients write it, and as nothing else.
 
 An HTTP parser knows a hundred things that can stand there, and makes objects for all of them. Here
-is read what can be read only one way; whatever has more to it (a body, fields that come twice,
-bytes beyond ASCII, lines that are too long) is nothing for this, and goes to a parser.
+is read what can be read only one way; whatever has more to it (a body, fields that come twice or
+are missing, bytes beyond ASCII, lines that are too long) is nothing for this, and goes to a parser.
 """
 
 import re
@@ -44,7 +44,10 @@ def read_head(said: bytes) -> Head | None:
         if name in fields:
             return None
         fields[name] = value.strip()
-    if "content-length" in fields or "transfer-encoding" in fields:
+    if "host" not in fields or "content-length" in fields or "transfer-encoding" in fields:
+        return None
+    if "sec-websocket-key1" in fields:
+        # Of a draft that had a body, but did not say so.
         return None
     return Head(_pairs(query.decode("ascii")), fields, said[found.end() :])
 

@@ -25,6 +25,12 @@ def test_the_upgrade_may_be_in_any_line(lines: list[str]) -> None:
     assert b"Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer_to(fields, codec)
 
 
+@pytest.mark.parametrize("said", ["", "keep-alive", "Upgrades", "no-upgrade", "keep-alive upgrade"])
+def test_what_a_proxy_takes_for_no_upgrade_is_none(said: str) -> None:
+    with pytest.raises(ValueError, match="No upgrade"):
+        answer_to(fields_of([*HEADERS, ("Connection", said)]), next(iter(CODECS.values())))
+
+
 def test_sub_protocols_may_be_offered_in_any_line() -> None:
     for name, codec in CODECS.items():
         assert codec_of(f"x, {name}") is codec

@@ -49,6 +49,8 @@ def test_a_head_is_its_query_its_fields_and_what_comes_behind() -> None:
         (b"HTTP/1.1", b"HTTP/1.0"),
         (b"\r\n\r\n", b"\r\n"),
         (b"\r\n\r\n", b"\n\n"),
+        (b"Host: ", b"Hosts: "),
+        (b"\r\n\r\n", b"\r\nSec-WebSocket-Key1: 1\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"),
         (b"\r\n\r\n", b"\r\nuPgrade: websocket\r\n\r\n"),
