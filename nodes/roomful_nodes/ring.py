@@ -24,13 +24,13 @@ class Ring:
     def extend(self, entries: Sequence[Entry]) -> None:
         """Add entries that follow the newest one."""
         self._entries.extend(entries)
-        for entry in entries:
-            self._bytes += len(entry.frame)
+        size = self._bytes + sum([len(entry.frame) for entry in entries])
         oldest = self._entries.popleft
         for _ in range(len(self._entries) - KEPT):
-            self._bytes -= len(oldest().frame)
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= len(oldest().frame)
+            size -= len(oldest().frame)
+        while size > KEPT_BYTES:
+            size -= len(oldest().frame)
+        self._bytes = size
 
     def clear(self) -> None:
         self._entries.clear()

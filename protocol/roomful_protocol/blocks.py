@@ -60,8 +60,9 @@ class Exited(Struct, frozen=True, gc=False):
     reason: str
 
 
-class Done(Struct, frozen=True, gc=False):
-    """A command that was decided: enough to answer a repeat of it as it was answered.
+class Done(Struct, frozen=True, gc=False, array_like=True):
+    """A command that was decided: enough to answer a repeat of it as it was answered. The order of
+    the fields is that in which they are stored.
 
     `n` is the command's number within `attach`, 0 if it had none. `denied` is (code, message) of
     one that was refused; it had no effect.

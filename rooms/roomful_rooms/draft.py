@@ -100,13 +100,15 @@ class Draft:
         is taken.
         """
         first = self._next
-        visible = [c for c in turn.changes if not _silent(c)] if turn.changes else ()
-        merging = bool(visible and self._open) and not _overlap(self._open, visible)
-        if visible and not merging:
-            first += 1
+        visible: Sequence[Entered | Gone] = ()
+        merging = False
+        if changes := turn.changes:
+            visible = [change for change in changes if not _silent(change)]
+            merging = bool(visible and self._open) and not _overlap(self._open, visible)
+            first += bool(visible) and not merging
         entries, size = self._told(turn.tells, first, ts)
-        if turn.changes or state:
-            size += _size(state) + sum(map(_change_size, turn.changes))
+        if changes or state:
+            size += _size(state) + sum(map(_change_size, changes))
         whole = size if turn.reply is None else size + _reply_size(turn.reply)
         if whole > TURN_BYTES:
             raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
@@ -118,11 +120,12 @@ class Draft:
             self._open += visible
             self._open_count, self._open_ts = count, ts
         if entries:
-            self.seal()
+            if self._open:
+                self.seal()
             self.entries += entries
             self._next += len(entries)
-        if turn.changes:
-            self.changes += turn.changes
+        if changes:
+            self.changes += changes
         if state or removed:
             self._merge_state(state, removed)
         self.bytes += size
@@ -150,8 +153,10 @@ class Draft:
     def decide(self, done: Done) -> None:
         """Have a decision written with the block, or carried on to the next."""
         self.done.append(done)
-        plain = done.data is None and done.denied is None
-        self.bytes += RECORD_BYTES if plain else _weight(done)
+        if done.data is None and done.denied is None:
+            self.bytes += RECORD_BYTES
+        else:
+            self.bytes += _weight(done)
 
     def answer(self, answered: Answered, answer: Answer | Callable[[], Answer]) -> None:
         """Have a command answered once all that came before it is in the log."""

@@ -80,6 +80,13 @@ def test_block_survives() -> None:
     assert unpack_block(pack_block(BLOCK)) == BLOCK
 
 
+def test_decisions_survive_beside_an_authors_kind_of_string() -> None:
+    class Key(str):
+        pass
+
+    assert unpack_block(pack_block(replace(BLOCK, removed=(Key("old"),)))) == BLOCK
+
+
 def test_activation_record_survives() -> None:
     block = Block(term=1, writer="w", number=1, epoch="e", first=1, ts=5, count=0)
     assert unpack_block(pack_block(block)) == block

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import msgpack
+from msgspec.structs import replace
 
 from roomful_protocol.blocks import (
     EVERYONE,
@@ -210,13 +211,8 @@ def _state_in(packed: Any) -> dict[str, object]:
 
 
 def _dones_out(dones: Iterable[Done]) -> list[object]:
-    return [
-        (
-            done.session, done.attach, done.n, done.user, done.id,
-            done.seq, value_out(done.data), done.denied,
-        )
-        for done in dones
-    ]  # fmt: skip
+    # Without a reply, which nearly none has, a decision is packed as it is.
+    return [done if done.data is None else replace(done, data=pack(done.data)) for done in dones]
 
 
 def _known_out(known: Iterable[Done]) -> list[object]:

@@ -11,6 +11,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import msgpack
 from msgspec.msgpack import Encoder
+from msgspec.structs import astuple
 
 _encode: Final = Encoder().encode
 
@@ -21,10 +22,11 @@ _T = TypeVar("_T")
 _MISSHAPEN: Final = (TypeError, LookupError, AttributeError, OverflowError)
 
 
-def pack(value: object) -> bytes:
-    """`value` as msgpack. Raises ValueError, saying why, for what cannot be stored."""
+def pack(value: object, default: Callable[[Any], object] | None = None) -> bytes:
+    """`value` as msgpack. Raises ValueError, saying why, for what cannot be stored. `default` says
+    what stands for a value that msgpack does not know."""
     try:
-        return cast("bytes", msgpack.packb(value))
+        return cast("bytes", msgpack.packb(value, default=default))
     except (TypeError, OverflowError, ValueError) as problem:
         raise ValueError(f"Not a storable value: {problem}") from None
 
@@ -38,7 +40,7 @@ def pack_ours(value: object) -> bytes:
         return _encode(value)
     except (TypeError, OverflowError, ValueError):
         # Or a part is an author's kind of string, say.
-        return pack(value)
+        return pack(value, default=astuple)
 
 
 def unpack(data: bytes) -> Any:
