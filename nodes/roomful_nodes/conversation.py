@@ -182,8 +182,7 @@ class Conversation:
         outbox = self.outbox
         if not outbox.open:
             return
-        clock = self._now
-        self._heard_at = now = clock()
+        self._heard_at = now = self._now()
         wait_ms = self._rate.take(now)
         codec = outbox.codec
         try:

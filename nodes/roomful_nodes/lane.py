@@ -52,8 +52,7 @@ class Lane:
             n = self._last = self._last + 1
             self._unanswered[n] = None
         if self._waiting is None:
-            send = self._send
-            send(self, ask, n, answered)
+            self._send(self, ask, n, answered)
         else:
             self._waiting.append((ask, n, answered))
 

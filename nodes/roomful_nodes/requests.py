@@ -37,7 +37,7 @@ class Requests:
     room has decided stays, too: the client may be in."""
 
     __slots__ = (
-        "_credit", "_failed", "_leaving", "_outbox", "_services", "_session", "_telling",
+        "_credit", "_failed", "_leaving", "_only", "_outbox", "_services", "_session", "_telling",
         "resumed", "rooms",
     )  # fmt: skip
 
@@ -51,6 +51,8 @@ class Requests:
         failed: Callable[[Close], None],
     ) -> None:
         self.rooms: dict[RoomName, Membership] = {}
+        # Nearly every client is in one room, and does not name it.
+        self._only: Membership | None = None
         self.resumed = False
         # Of rooms that are left, but do not know it yet.
         self._leaving: dict[RoomName, Lane] = {}
@@ -62,7 +64,7 @@ class Requests:
 
     def forget(self) -> None:
         """Nothing will be asked any more."""
-        self.rooms, self._leaving = {}, {}
+        self.rooms, self._leaving, self._only = {}, {}, None
         self._failed = _nowhere
 
     def _membership(self, room: RoomName | None) -> Membership:
@@ -72,11 +74,14 @@ class Requests:
             if membership is None:
                 raise _not_joined(room)
             return membership
-        if len(self.rooms) == 1:
-            return next(iter(self.rooms.values()))
+        if self._only is not None:
+            return self._only
         if not self.rooms:
             raise Refused(Code.NOT_JOINED, "Join a room first.")
         raise Refused(Code.BAD_DATA, "Name the room: you are in several.")
+
+    def _find_only(self) -> None:
+        self._only = next(iter(self.rooms.values())) if len(self.rooms) == 1 else None
 
     # -- joining -----------------------------------------------------------------------------------
 
@@ -104,6 +109,7 @@ class Requests:
             metrics=services.metrics, refused=self._not_let_in, failed=self._failed,
         )  # fmt: skip
         self.rooms[room] = membership
+        self._find_only()
         session.joins(room)
         return membership
 
@@ -118,6 +124,7 @@ class Requests:
         else:
             membership = self._membership(leave.room)
         del self.rooms[membership.room]
+        self._find_only()
         membership.leave(leave.id)
         self._leaving = {room: lane for room, lane in self._leaving.items() if not lane.idle}
         if not membership.lane.idle:
@@ -126,6 +133,7 @@ class Requests:
     def _not_let_in(self, membership: Membership) -> None:
         if self.rooms.get(membership.room) is membership:
             del self.rooms[membership.room]
+            self._find_only()
         membership.detach()
 
     # -- sending -----------------------------------------------------------------------------------

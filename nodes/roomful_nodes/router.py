@@ -59,7 +59,7 @@ log = structlog.get_logger()
 
 class _Pending(Struct):
     """A question on its way. `due`: by when there should be an answer, None if that is certain.
-    `asked_of`: the owner that was asked last, or is to be asked first."""
+    `asked_of`: the owner that was asked last."""
 
     reference: int
     lane: Lane
@@ -67,9 +67,9 @@ class _Pending(Struct):
     n: int
     answered: Answered
     asked: float
-    asked_of: NodeId | None
     due: float | None = None
     batch: str = ""
+    asked_of: NodeId | None = None
 
 
 class Router:
@@ -141,9 +141,8 @@ class Router:
         if len(self._pending) >= OUTSTANDING:
             lane.settle(n, answered, BUSY)
             return
-        now = self._now
         self._reference = reference = self._reference + 1
-        pending = _Pending(reference, lane, ask, n, answered, now(), self._node)
+        pending = _Pending(reference, lane, ask, n, answered, self._now())
         self._pending[reference] = pending
         if self._retries.lanes and n and self._retries.hold(lane):
             self._retries.add(pending)
@@ -152,14 +151,10 @@ class Router:
 
     def _attempt(self, pending: _Pending) -> None:
         lane, reference = pending.lane, pending.reference
-        owner_of = self._owner
-        owner = owner_of(lane.room)
-        if owner != pending.asked_of:
-            pending.asked_of = owner
+        owner = pending.asked_of = self._owner(lane.room)
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
-            if pending.due is not None:
-                pending.due = None
+            pending.due = None
             command = lane.command(pending.ask, pending.n)
             self._host.receive(command, partial(self._settle, reference))
         elif owner is None:
@@ -180,7 +175,7 @@ class Router:
         pending = self._pending.pop(reference, None)
         if pending is None:
             return
-        metrics, now = self._metrics, self._now
+        metrics = self._metrics
         if isinstance(answer, Accepted):
             tally = metrics.commands_duplicate if answer.duplicate else metrics.commands_accepted
         elif isinstance(answer, Denied):
@@ -193,7 +188,7 @@ class Router:
         else:
             tally = metrics.commands_accepted
         tally.count += 1
-        metrics.command_seconds.observe(now() - pending.asked)
+        metrics.command_seconds.observe(self._now() - pending.asked)
         if self._retries.lanes:
             self._retries.settled(pending)
         pending.lane.settle(pending.n, pending.answered, answer)

@@ -198,8 +198,8 @@ class RoomActor:
         self.journal.kick()
 
     def _handle(self, room: Room, command: Command, answered: Answered) -> None:
-        now, ask, held = self._now, command.ask, self.journal.held
-        self.last_used = now()
+        ask, held = command.ask, self.journal.held
+        self.last_used = self._now()
         if isinstance(ask, (Read, Who)):
             self._look(ask, answered)
             return

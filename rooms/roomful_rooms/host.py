@@ -86,8 +86,7 @@ class RoomHost:
 
     def receive(self, command: Command, answered: Answered) -> None:
         """Hand `command` to its room, starting it if need be; Moved if it is not ours to serve."""
-        clock = self._now
-        now = clock()
+        now = self._now()
         self._sweep.heard(command.sender, now)
         # Whether the lease is certain at this moment: see `_certain`.
         actor = self._actors.get(command.room) if now < self._until else None
