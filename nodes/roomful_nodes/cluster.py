@@ -15,7 +15,7 @@ from roomful_nodes.placement import Placement
 from roomful_nodes.registration import Registration
 from roomful_nodes.view import DRAINING, TABLE, UP, DrainOrder, NodeInfo, View, key_of, order_of
 from roomful_protocol.codecs.values import pack
-from roomful_protocol.ids import NodeId, RoomName
+from roomful_protocol.ids import NodeId
 from roomful_rooms.clock import Clock
 from roomful_rooms.directory import Conflict, Directory, Following, Item, Unavailable
 from roomful_rooms.host import RoomHost
@@ -59,6 +59,8 @@ class Cluster:
         self._directory, self._tasks, self._host, self._counted = directory, tasks, host, counted
         self._changed, self._ordered = changed, ordered
         self._view = View(me.id, self._heard)
+        # Asked for every message: so it is the view itself that is asked.
+        self.owner = self._view.owner
         self._registration = Registration(
             me, directory, self._view, clock=clock, lease_s=lease_s, counted=self._told,
             sound=sound, serve_until=host.serve_until, returned=returned,
@@ -84,10 +86,6 @@ class Cluster:
     @property
     def table(self) -> Table:
         return self._view.table
-
-    def owner(self, room: RoomName) -> NodeId | None:
-        """The living node that owns `room`, as far as this node knows."""
-        return self._view.owner(room)
 
     @property
     def held(self) -> bool:

@@ -151,8 +151,14 @@ class Requests:
     def _said(self, id: ClientId | None, membership: Membership, size: int, answer: Answer) -> None:
         self._credit.settle(size)
         if isinstance(answer, Accepted):
-            if id is not None:
+            if id is None:
+                return
+            seq, data, delivered = answer.seq, answer.data, answer.delivered
+            if seq is None or data is not None or delivered is not None or answer.duplicate:
                 self._ack(id, membership.room, answer)
+            else:
+                # As nearly always: and there are many at a time, one for each message of a block.
+                self._outbox.gather(ack_frame(id, membership.room, seq))
         elif isinstance(answer, Denied):
             refusal = refused(answer)
             self._outbox.send(frames.error(refusal, id, membership.room))
@@ -162,12 +168,8 @@ class Requests:
             raise TypeError(f"not an answer to a message: {answer!r}")
 
     def _ack(self, id: ClientId, room: RoomName, answer: Accepted) -> None:
-        seq, data, delivered = answer.seq, answer.data, answer.delivered
-        if seq is not None and data is None and delivered is None and not answer.duplicate:
-            # As nearly always: and there are many at a time, one for each message of a block.
-            self._outbox.gather(ack_frame(id, room, seq))
-            return
-        shown = data if delivered is None else {"delivered": delivered}
+        data, seq = answer.data, answer.seq
+        shown = data if answer.delivered is None else {"delivered": answer.delivered}
         self._outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=answer.duplicate))
 
     def _send_direct(self, send: Send, size: int) -> None:

@@ -29,7 +29,7 @@ from roomful_protocol.messages import (
 )  # fmt: skip
 from roomful_rooms.clock import Clock
 from roomful_rooms.dispatch import begin
-from roomful_rooms.draft import FULL_BYTES, Answered, give
+from roomful_rooms.draft import Answered, give
 from roomful_rooms.effects import Turn
 from roomful_rooms.journal import Journal
 from roomful_rooms.outcome import denial, failure_of, remember, take_back, take_over
@@ -172,11 +172,9 @@ class RoomActor:
     def receive(self, command: Command, answered: Answered) -> None:
         """Handle `command` now or when its turn comes; `answered` is called exactly once."""
         room = self._room
-        # As `waiting` says; a property would take longer.
-        waits = self._mailbox or self._running or self.journal.draft.bytes >= FULL_BYTES
         if self.stopping:
             answered(MOVED)
-        elif room is not None and (not waits or isinstance(command.ask, Read)):
+        elif room is not None and (not self.waiting or isinstance(command.ask, Read)):
             self._handle(room, command, answered)
             self.journal.kick()
         elif len(self._mailbox) >= self._limits.mailbox:
@@ -187,7 +185,7 @@ class RoomActor:
     @property
     def waiting(self) -> bool:
         """Whether what comes now has to wait for what came before."""
-        return bool(self._mailbox) or self._running is not None or self.journal.draft.full
+        return bool(self._mailbox or self._running or self.journal.draft.full)
 
     def _next(self) -> None:
         """Handle what waits, as far as it goes."""

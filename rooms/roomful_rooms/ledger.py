@@ -39,7 +39,7 @@ first, an eighth more at a time than need be: so that this is rare."""
 LINKS: Final = 65_536
 """Sessions whose numbers are kept per room; those that sent nothing for longest are forgotten."""
 
-_Key = tuple[str, str, ClientId]
+_Key = tuple[str, ClientId]
 
 
 class Link(Struct):
@@ -59,12 +59,8 @@ class Link(Struct):
         return self.decided[at] if at < len(self.decided) and self.decided[at].n == n else None
 
     def keep(self, done: Done) -> bool:
-        """Keep a decision in its place; False if there was one already."""
+        """Keep a decision before the last one in its place; False if there was one already."""
         decided, n = self.decided, done.n
-        if n > self.last:
-            self.last = n
-            decided.append(done)
-            return True
         at = bisect_left(decided, n, key=_number)
         if at < len(decided) and decided[at].n == n:
             decided[at] = done
@@ -98,9 +94,8 @@ def newer(attach: str, than: str) -> bool:
 
 
 def _id_key(session: SessionId, user: UserId, id: ClientId) -> _Key:
-    if isinstance(id, str) and len(id) >= GLOBAL_ID:
-        return ("user", user, id)
-    return ("session", session, id)
+    # A user's and a session's do not meet: which of the two it is depends on nothing but the id.
+    return (user if isinstance(id, str) and len(id) >= GLOBAL_ID else session, id)
 
 
 class Ledger:
@@ -223,10 +218,14 @@ class Ledger:
 
     def record(self, done: Done) -> None:
         """Remember a decision, of this room's actor or from its log."""
-        if done.n:
-            # In two steps: to attach may subtract what another attachment had.
-            kept = self.attach(done.session, done.attach).keep(done)
-            self._numbered += kept
+        if n := done.n:
+            link = self.attach(done.session, done.attach)
+            if n > link.last:
+                link.last = n
+                link.decided.append(done)
+                self._numbered += 1
+            else:
+                self._numbered += link.keep(done)
             if self._numbered > REMEMBERED:
                 self._forget_numbers()
         if done.id is not None and done.denied is None:
