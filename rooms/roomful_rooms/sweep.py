@@ -30,8 +30,8 @@ class Sweep:
 
     A node that was started again under its name is another one, and does not know the members of
     the one before. A node that asks something is not dead, whatever the directory says: it may have
-    lost its lease and nothing else. Its grace begins anew. One that was lost before this node was
-    started is missing since when others say.
+    lost its lease and nothing else. Its grace begins anew. One that was never seen here, as it was
+    lost before this node was started, is missing since when others say.
 
     `grace_s`: within so many seconds their clients may have come back on other nodes.
     """
@@ -64,7 +64,9 @@ class Sweep:
         `missed_s`: for how long others have missed whom, in seconds.
         """
         in_rooms = frozenset[Life]().union(*absent.values())
-        for node in (self._living - living) | in_rooms:
+        for node in self._living - living:
+            self._missing.setdefault(node, now)
+        for node in in_rooms:
             self._missing.setdefault(node, now - missed_s.get(node, 0.0))
         for node in in_rooms - self._in_rooms:
             # It may have asked those who had the room before: let it be heard here.

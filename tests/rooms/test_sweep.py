@@ -120,6 +120,22 @@ async def test_nor_on_a_node_that_was_started_after_the_loss_if_others_know_of_i
 
 
 @virtual
+async def test_a_node_that_was_here_a_moment_ago_has_its_grace_whatever_others_say() -> None:
+    async with world() as w:
+        cluster = Cluster(w)
+        other = cluster.another()
+        await cluster.member("bob", "n2")
+        await cluster.pass_on_to(other)
+        await sleep(SOON_S)
+        # They had missed it before it came back, and have not said since that they do not.
+        cluster.missed_s = {("n2", ""): GRACE_S}
+        cluster.living.discard(("n2", ""))
+        await sleep(GRACE_S - 1)
+        assert cluster.gone == []
+        await until(lambda: cluster.gone == [("bob", "node_lost")], SOON_S + 1)
+
+
+@virtual
 async def test_a_missing_node_may_still_be_heard_by_the_next_owner_of_a_room() -> None:
     async with world() as w:
         cluster = Cluster(w)
