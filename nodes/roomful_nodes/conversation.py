@@ -199,7 +199,8 @@ class Conversation:
     def look(self) -> None:
         """All that was read at a time has been heard. Whoever does not read its answers has no need
         to ask for more of them."""
-        if self.outbox.waiting > HIGH and self._unread is None:
+        outbox = self.outbox
+        if outbox.waiting > HIGH and self._unread is None and outbox.open:
             waiting = self._until_read()
             self._unread = self._services.tasks.start(waiting, f"unread {self.session.id}")
 

@@ -228,6 +228,16 @@ async def test_a_client_that_does_not_read_its_answers_is_not_heard(
     assert talk.ended == 0
 
 
+async def test_whoever_was_told_to_go_is_heard_all_the_same(here: World) -> None:
+    talk = Talk(here)
+    talk.transport.waiting = HIGH + 1
+    # Its own Close is to come yet.
+    talk.say({"type": "bye"})
+    await turns()
+    assert talk.ended == 1
+    assert talk.transport.reading
+
+
 async def test_a_client_that_never_reads_its_answers_is_given_up(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
