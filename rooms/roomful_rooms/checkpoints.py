@@ -1,12 +1,13 @@
 """When a room's pages and snapshots are due, and their writing while the room goes on."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
 
 import structlog
 from msgspec.structs import replace
 
-from roomful_protocol.blocks import Page, Snapshot
+from roomful_protocol.blocks import Entry, Page, Snapshot
 from roomful_protocol.codecs.stored import page_pieces, snapshot_pieces
 from roomful_protocol.ids import RoomName
 from roomful_rooms.clock import Clock
@@ -16,7 +17,10 @@ from roomful_rooms.recovery import SNAPSHOT
 from roomful_rooms.tasks import Tasks, end
 
 CHECKPOINT_BLOCKS = 256
-CHECKPOINT_BYTES = 512_000
+CHECKPOINT_BYTES = 1_000_000
+"""Of events. A snapshot, with the ids that a room remembers, may take a third as much."""
+PAGE_BYTES = 512_000
+"""Whoever reads an event of the past loads the page that it is in: some so many bytes."""
 OVERDUE = 8
 """Writing pauses when a snapshot is so many times overdue: the log keeps only some 4096 blocks of a
 room, and what no page has is kept in memory."""
@@ -79,9 +83,11 @@ class Checkpoints:
     async def write(self, snapshot: Snapshot, position: int) -> None:
         """Pages first, then the snapshot that names them: a reader never misses an entry."""
         recent = self._recent
-        if unpaged := recent.unpaged(snapshot.seq):
-            page = Page(unpaged[0].seq, unpaged[-1].seq)
-            await self._save(page.key, page_pieces(unpaged))
+        unpaged = recent.unpaged(snapshot.seq)
+        pages = ceil(recent.unpaged_bytes / PAGE_BYTES)
+        for entries in _parts(unpaged, pages):
+            page = Page(entries[0].seq, entries[-1].seq)
+            await self._save(page.key, page_pieces(entries))
             recent.page_written(page)
         expired = recent.expired(self._keep)
         whole = replace(snapshot, position=position, pages=tuple(recent.pages))
@@ -102,3 +108,10 @@ class Checkpoints:
                 await asyncio.sleep(0)
                 since = self._clock.monotonic()
         await self._archive.save(self._room, key, b"".join(made))
+
+
+def _parts(entries: Sequence[Entry], number: int) -> Iterator[Sequence[Entry]]:
+    """`entries` in so many parts, of about as many each."""
+    size = max(ceil(len(entries) / max(number, 1)), 1)
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]

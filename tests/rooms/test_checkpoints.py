@@ -52,6 +52,20 @@ async def test_a_checkpoint_is_due_after_so_many_bytes(monkeypatch: pytest.Monke
 
 
 @virtual
+async def test_many_bytes_are_in_several_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_BYTES", 10_000)
+    monkeypatch.setattr(module, "PAGE_BYTES", 4000)
+    async with world() as w:
+        ann = await Person(w, w.node(), "ann").entered()
+        await said(ann, *["x" * 1000] * 9)
+        await checkpointed(w, 9)
+        snapshot = unpack_snapshot(w.store.blobs[SNAP])
+        pages = [unpack_page(w.store.blobs[ROOM, page.key]) for page in snapshot.pages]
+        assert [len(page) for page in pages] == [4, 4, 2]
+        assert [entry for page in pages for entry in page] == w.entries()
+
+
+@virtual
 async def test_a_snapshot_does_not_take_the_word_of_a_handler_in_progress(
     every_block: None,
 ) -> None:
