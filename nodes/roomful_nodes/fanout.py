@@ -18,10 +18,8 @@ from roomful_protocol.blocks import EVERYONE, Audience, Entry
 from roomful_protocol.codecs import Codec
 from roomful_protocol.frames import Frame
 from roomful_protocol.ids import SessionId, UserId
+from roomful_rooms.pace import Pace
 
-PACE_S: Final = 0.001
-"""In a room where much is said, at most one write per member in so long. Where it is one event at
-a time, nothing waits: there would be nothing to gather."""
 INSPECT_S: Final = 0.05
 """Transports are looked at so often, or after LOW bytes: between, nobody's may overflow."""
 LEAST_BYTES: Final = 4096
@@ -55,8 +53,9 @@ class Fanout:
         self._behind: set[Follower] = set()
         self._pending: list[Entry] = []
         self._lists: dict[Codec, list[Way]] | None = None
-        self._armed = self._busy = False
-        self._next = self._inspect_at = 0.0
+        self._armed = False
+        self._pace = Pace()
+        self._inspect_at = 0.0
         self._uninspected = LEAST_BYTES
 
     def __len__(self) -> int:
@@ -100,32 +99,29 @@ class Fanout:
 
     # -- what is due -------------------------------------------------------------------------------
 
-    def push(self, entries: Iterable[Entry]) -> None:
-        """Have `entries` written to those who hear them, soon; of ephemeral ones the seq is 0."""
-        self._pending += entries
-        if not self._armed:
-            self._arm()
+    def push(self, entries: Iterable[Entry], *, paced: bool = False) -> None:
+        """Have `entries` written to those who hear them, soon; of ephemeral ones the seq is 0.
 
-    def _arm(self) -> None:
+        `paced`: they have gathered before they came here, and need not do so once more.
+        """
+        self._pending += entries
+        if self._armed:
+            return
         self._armed = True
-        if not self._busy and len(self._pending) == 1:
+        if not self._pace.busy and len(self._pending) == 1:
             # One that comes alone goes ahead; what else is said in this turn follows in one piece.
             self.flush()
             self._loop.call_soon(self._paced, True)
-            return
-        now = self._loop.time()
-        if now >= self._next or not self._busy:
-            self._next = now + PACE_S
+        elif paced:
             self._loop.call_soon(self._paced)
         else:
-            self._loop.call_at(self._next, self._paced)
-            self._next += PACE_S
+            self._pace.call(self._paced)
 
     def _paced(self, led: bool = False) -> None:
         self._armed = False
         if self._pending:
             self.flush()
-            self._busy = self._busy or led
+            self._pace.busy = self._pace.busy or led
 
     def gap(self, frame: Frame, seq: int) -> None:
         """Tell everybody, in its place, that nothing up to `seq` will come any more."""
@@ -140,7 +136,7 @@ class Fanout:
         entries, self._pending = self._pending, []
         if not entries:
             return
-        self._busy = len(entries) > 1
+        self._pace.busy = len(entries) > 1
         self._inspect()
         shed = 0
         if self._deviating or self._behind or not self._write_alike(entries):

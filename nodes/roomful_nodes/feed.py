@@ -151,7 +151,7 @@ class Feed:
     def _pass_on(self, entries: Sequence[Entry]) -> None:
         if entries:
             self._ring.extend(entries)
-            self._fanout.push(entries)
+            self._fanout.push(entries, paced=True)
         if self._held:
             self._release()
 

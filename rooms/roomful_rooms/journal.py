@@ -22,6 +22,7 @@ from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
 from roomful_rooms.epochs import Epochs
 from roomful_rooms.log import Archive, Conflict, Log
+from roomful_rooms.pace import MANY, Pace
 from roomful_rooms.presence import LISTED, Presence
 from roomful_rooms.recent import Recent
 from roomful_rooms.recovery import Recovered, recover
@@ -59,8 +60,7 @@ class Journal:
         keep: int,
         wrote: Wrote,
     ) -> None:
-        self.room = room
-        self.term = term
+        self.room, self.term = room, term
         self.writer = f"{node}.{new_id()[:12]}"
         self.held = Recovered()
         self.recent = Recent("", 0, ())
@@ -70,8 +70,8 @@ class Journal:
         self._appends = Appends(room, log=log, epochs=epochs, tasks=tasks)
         self._checkpoints = Checkpoints(room, archive, clock, tasks, keep)
         self._number = 0
+        self._pace = Pace()
         self._committing = False
-        self._alone = True  # The newest block is one command's: so will be the next, most likely.
         self._pausing: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._in_flight: Draft | None = None
@@ -155,9 +155,8 @@ class Journal:
             self._releasing = False
 
     def kick(self) -> None:
-        """Write what the draft holds: when this turn of the loop is over, as more may be said in
-        it, or as soon as the append in flight is acknowledged. At once, where commands come singly.
-        """
+        """Write what the draft holds, or let the append in flight do that when it is done: at once
+        where commands come alone; else when this turn is over, and to many at a pace."""
         if self._committing or self._releasing or self._broken:
             return
         # An answer may lead to the next command at once: then this goes round, and not deeper.
@@ -167,10 +166,10 @@ class Journal:
             self._release(self._turn_over())
         if not self._broken:
             self._committing = True
-            if self._alone:
+            if self._pace.alone:
                 self._commit()
             else:
-                asyncio.get_running_loop().call_soon(self._commit)
+                self._pace.call(self._commit)
 
     def _commit(self) -> None:
         if self._broken:
@@ -240,8 +239,9 @@ class Journal:
             self._closing.set_result(None)
 
     def _turn_over(self) -> Draft:
-        draft = self._in_flight = self.draft
-        self._alone = len(draft.answers) <= 1
+        draft, pace = self.draft, self._pace
+        self._in_flight, pace.alone = draft, len(draft.answers) <= 1
+        pace.busy = not pace.alone and len(self.held.presence) >= MANY
         if draft.welcomes:
             members = self._members()
             draft.members_at_end = (len(members), tuple(islice(members, LISTED)))

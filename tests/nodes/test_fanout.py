@@ -8,12 +8,13 @@ from tests.support.rooms import turns
 from tests.support.sockets import Member, check_chain, entry
 from tests.support.virtual_time import virtual
 
-from roomful_nodes.fanout import INSPECT_S, LEAST_BYTES, PACE_S, Fanout
+from roomful_nodes.fanout import INSPECT_S, LEAST_BYTES, Fanout
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import HIGH, LOW
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
 from roomful_protocol.codecs import MSGPACK
 from roomful_protocol.frames import gap
+from roomful_rooms.pace import PACE_S
 
 
 @pytest.fixture
@@ -60,6 +61,17 @@ async def test_a_room_where_much_is_said_is_paced(metrics: Metrics) -> None:
     await asyncio.sleep(PACE_S)
     assert len(member.transport.written) == 2, "the others together"
     assert member.seqs == list(range(1, 11))
+
+
+@virtual
+async def test_what_the_log_has_gathered_is_not_gathered_again(metrics: Metrics) -> None:
+    fanout, member = Fanout(asyncio.get_running_loop(), metrics), Member("a")
+    fanout.add(member, 0)
+    for seq in range(1, 7, 2):
+        fanout.push([entry(seq), entry(seq + 1)], paced=True)
+        await turns()
+    assert len(member.transport.written) == 3
+    assert member.seqs == list(range(1, 7))
 
 
 @virtual

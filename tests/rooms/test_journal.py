@@ -9,6 +9,7 @@ from tests.support.virtual_time import turns, until, virtual
 
 from roomful_protocol.codecs.stored import unpack_snapshot
 from roomful_protocol.messages import MOVED, Accepted
+from roomful_rooms.pace import PACE_S
 from roomful_rooms.recovery import recover
 from roomful_rooms.room import ChatRoom, Message, on
 
@@ -40,6 +41,58 @@ async def test_an_activation_names_its_term_and_writer_and_counts_its_blocks() -
         assert {b.epoch for b in blocks} == {blocks[0].epoch}
         assert [b.count for b in blocks] == [0, 1, 1, 1, 1, 2]
         assert (blocks[0].entries, blocks[4].entries) == ((), ())
+
+
+@virtual
+async def test_where_much_is_said_to_many_it_is_written_at_a_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("roomful_rooms.journal.MANY", 1)
+    async with world() as w:
+        ann = await Person(w, w.node(), "ann").entered()
+        for text in "abc":
+            ann.say(text)
+        await turns()
+        loop = asyncio.get_running_loop()
+        began, written = loop.time(), len(w.blocks())
+        for text in "de":
+            ann.say(text)
+        await turns()
+        assert len(w.blocks()) == written + 1, "the first of them at once"
+        last = [ann.say("f")]
+        await turns()
+        last.append(ann.say("g"))
+        await turns()
+        assert len(w.blocks()) == written + 1, "more may be said"
+        for asked in last:
+            await asked.answered()
+        assert loop.time() == pytest.approx(began + PACE_S)
+        assert [len(block.entries) for block in w.blocks()[-2:]] == [2, 2]
+
+
+@virtual
+async def test_what_is_said_to_few_waits_for_the_last_append_only() -> None:
+    async with world() as w:
+        ann = await Person(w, w.node(), "ann").entered()
+        began = asyncio.get_running_loop().time()
+        for _ in range(5):
+            for text in "abc":
+                ann.say(text)
+            await turns()
+        assert [len(block.entries) for block in w.blocks()[2:]] == [1, 2, 3, 3, 3, 3]
+        assert asyncio.get_running_loop().time() == began
+
+
+@virtual
+async def test_one_message_at_a_time_waits_for_nothing() -> None:
+    async with world() as w:
+        ann = await Person(w, w.node(), "ann").entered()
+        began = asyncio.get_running_loop().time()
+        for text in "abc":
+            ann.say(text)
+            await turns()
+        assert w.said() == ["a", "b", "c"]
+        assert asyncio.get_running_loop().time() == began
 
 
 @virtual
