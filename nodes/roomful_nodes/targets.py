@@ -17,7 +17,7 @@ from msgspec import Struct
 from roomful_nodes.bus import Bus, Message
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
-from roomful_protocol.codecs.events import event_frame
+from roomful_protocol.codecs.events import Person, event_frame
 from roomful_protocol.codecs.internode import pack_roll, pack_to_session, unpack_reached
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import Send, Target
@@ -116,7 +116,7 @@ class Targets:
         others = self._others()
         if others and not self._bus.connected:
             raise Refused(Code.UNAVAILABLE, "The other nodes cannot be reached; try again.")
-        who = (sender.user, sender.name, sender.id)
+        who = Person(sender.user, sender.name, sender.id)
         try:
             frame = event_frame(send.type, None, sender=who, data=send.data)
         except ValueError as problem:

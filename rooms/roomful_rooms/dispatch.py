@@ -2,7 +2,7 @@
 
 from roomful_protocol.blocks import Entered, Member
 from roomful_protocol.errors import Code, Refused
-from roomful_protocol.messages import Command, Enter, Exit, Say, Sender
+from roomful_protocol.messages import Ask, Command, Enter, Exit, Say, Sender
 from roomful_rooms.effects import Gone
 from roomful_rooms.ledger import newer
 from roomful_rooms.room import Message, Room
@@ -15,13 +15,25 @@ def begin(room: Room, command: Command, member: Member | None) -> object:
     Returns what the handler returned, which may have to be awaited. Raises what it raises, and
     Refused where the room's own rules forbid the command.
     """
-    ask = command.ask
-    if isinstance(ask, Say):
-        return _say(room, ask, command.sender, member)
+    say = command.ask
+    if not isinstance(say, Say):
+        return _move(room, say, command.sender, member)
+    if member is None:
+        if not say.operator:
+            raise Refused(Code.NOT_JOINED, f"Join {room.name} before sending to it.")
+        member = member_of(command.sender)
+    handler = room.handler(say.type)
+    if handler is None:
+        raise Refused(Code.BAD_TYPE, f"{room.name} does not take messages of type {say.type}.")
+    message = Message(say.type, say.data, member, say.id, say.to, say.ephemeral, say.echo)
+    return handler(room, message)
+
+
+def _move(room: Room, ask: Ask, sender: Sender, member: Member | None) -> object:
     if isinstance(ask, Enter):
-        return _enter(room, command.sender, member)
+        return _enter(room, sender, member)
     if isinstance(ask, Exit):
-        return _exit(room, command.sender, member, ask.reason)
+        return _exit(room, sender, member, ask.reason)
     raise AssertionError("reading needs no handler")
 
 
@@ -51,18 +63,6 @@ def _exit(room: Room, sender: Sender, member: Member | None, reason: str) -> obj
     turn.changes = (Gone(member, reason),)
     presence.exit(member.session)
     return room.on_leave(member, reason)
-
-
-def _say(room: Room, say: Say, sender: Sender, member: Member | None) -> object:
-    if member is None:
-        if not say.operator:
-            raise Refused(Code.NOT_JOINED, f"Join {room.name} before sending to it.")
-        member = member_of(sender)
-    handler = room.handler(say.type)
-    if handler is None:
-        raise Refused(Code.BAD_TYPE, f"{room.name} does not take messages of type {say.type}.")
-    message = Message(say.type, say.data, member, say.id, say.to, say.ephemeral, say.echo)
-    return handler(room, message)
 
 
 def member_of(sender: Sender) -> Member:

@@ -211,9 +211,7 @@ class Draft:
 
 def frame_of(tell: Tell, room: RoomName, seq: int | None = None, ts: int | None = None) -> bytes:
     """What clients see of `tell`. Raises TypeError or ValueError if its data cannot be shown."""
-    by = tell.sender
-    sender = None if by is None else (by.user, by.name, by.session)
-    return event_frame(tell.type, room, seq, ts, sender, tell.data)
+    return event_frame(tell.type, room, seq, ts, tell.sender, tell.data)
 
 
 def shown(member: Member) -> Frame:

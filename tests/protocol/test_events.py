@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from roomful_protocol.codecs.events import (
+    Person,
     ack_frame,
     checked_data,
     event_frame,
@@ -17,7 +18,7 @@ from roomful_protocol.codecs.events import (
 from roomful_protocol.codecs.json import dumps
 from roomful_protocol.frames import ack, person
 
-WHO = ("ann", "Ann", "n1-x7")
+WHO = Person("ann", "Ann", "n1-x7")
 ANN = person(*WHO)
 
 

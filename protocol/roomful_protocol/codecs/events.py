@@ -5,16 +5,23 @@ Which fields a frame has is told in `protocol/README.md`.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import orjson
 
+from roomful_protocol.blocks import Member
 from roomful_protocol.codecs.json import dumps
 from roomful_protocol.codecs.values import pack
 from roomful_protocol.frames import ClientId, Frame, person
 from roomful_protocol.ids import RoomName, SessionId, UserId
 
-Person = tuple[UserId, str, SessionId]
-"""User, name and session."""
+
+class Person(NamedTuple):
+    """Whose event it is, outside of rooms."""
+
+    user: UserId
+    name: str
+    session: SessionId
 
 
 def event_frame(
@@ -22,7 +29,7 @@ def event_frame(
     room: RoomName | None,
     seq: int | None = None,
     ts: int | None = None,
-    sender: Person | None = None,
+    sender: Member | Person | None = None,
     data: object = None,
 ) -> bytes:
     """An event of the application. `ts`: milliseconds since 1970.
@@ -33,7 +40,7 @@ def event_frame(
     # Pieced together, as most of it has been encoded before. (Nor is it orjson's own result, which
     # holds 4 kB or more however short it is: rooms keep these for long.)
     when = b"" if seq is None else b',"seq":%d,"ts":%d' % (seq, ts or 0)
-    by = b"" if sender is None else _by(*sender)
+    by = b"" if sender is None else _by(sender.user, sender.name, sender.session)
     what = b"" if data is None else b',"data":' + dumps(data)
     return b"%b%b%b%b}" % (_kind(type, room), when, by, what)
 
