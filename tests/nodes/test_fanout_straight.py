@@ -1,6 +1,7 @@
 """Events that go into a socket past its transport: when they may, and that order is kept."""
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ from errno import ENOBUFS
 from typing import Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from tests.support.sockets import Member, entry, frames_in
+from tests.support.sockets import FakeTransport, Member, entry, frames_in
 
 from roomful_nodes import fanout as fanout_module
 from roomful_nodes.fanout import Fanout
 from roomful_nodes.metrics import Metrics
+from roomful_nodes.outbox import Outbox
 from roomful_nodes.websocket import plain_fd
+from roomful_protocol.codecs import JSON
 from roomful_protocol.frames import pong
 
 SOME: Final = 64 * 1024
@@ -213,3 +218,81 @@ async def test_what_several_rooms_say_to_one_the_transport_may_join(
     tell(fanout, 4)
     assert ann.member.seqs == [2, 3]
     assert b'"seq":4' in ann.read()
+
+
+class Buffered(FakeTransport):
+    """It sends what was written to it when it is told to, as far as `made` takes it."""
+
+    def __init__(self, made: socket.socket) -> None:
+        super().__init__()
+        self.made, self.buffer = made, b""
+
+    def write(self, data: bytes, /) -> None:
+        self.buffer += data
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.buffer)
+
+    def send(self, at_most: int) -> None:
+        with suppress(BlockingIOError):
+            self.buffer = self.buffer[self.made.send(self.buffer[:at_most]) :]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["event", "event", "ack", "send", "look", "pong", "turn"]),
+        st.sampled_from([0, 50, 999, 999]),
+    ),
+    max_size=30,
+)
+"""What is done, and how much of it the kernel takes."""
+
+
+@settings(max_examples=300)
+@given(STEPS)
+def test_whatever_is_written_in_whatever_way_arrives_whole_and_in_order(
+    steps: list[tuple[str, int]],
+) -> None:
+    async def run(made: socket.socket) -> None:
+        taken = 0
+
+        def write(fd: int, data: bytes) -> int:
+            if not taken:
+                raise BlockingIOError
+            return os.write(fd, data[:taken])
+
+        patch.setattr(fanout_module, "write", write)
+        fanout = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry()))
+        member, transport = Member("a"), Buffered(made)
+        member.outbox = outbox = Outbox(transport, JSON, lambda: None, made.fileno())
+        fanout.add(member, 0)
+        for number, (step, taken) in enumerate(steps, 1):
+            match step:
+                case "event":
+                    tell(fanout, number)
+                case "ack":
+                    outbox.gather(b'{"type":"ack","id":%d}' % number)
+                case "pong":
+                    outbox.send(pong(number, 2))
+                case "send":
+                    transport.send(taken)
+                case "turn":
+                    await asyncio.sleep(0)
+                case _:
+                    outbox.look()
+        await asyncio.sleep(0)
+        transport.send(1 << 24)
+
+    one, other = socket.socketpair()
+    with one, other, pytest.MonkeyPatch.context() as patch:
+        one.setblocking(False)
+        asyncio.run(run(one))
+        one.shutdown(socket.SHUT_WR)
+        heard = [json.loads(payload) for _, payload in frames_in(other.recv(1 << 20))]
+    for step, kind, key in (
+        ("event", "chat.message", "seq"),
+        ("ack", "ack", "id"),
+        ("pong", "pong", "id"),
+    ):
+        told = [number for number, (said, _) in enumerate(steps, 1) if said == step]
+        assert [frame[key] for frame in heard if frame["type"] == kind] == told
