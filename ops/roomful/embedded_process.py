@@ -19,7 +19,12 @@ READY_S: Final = 60.0
 """A large store takes its time; a server that cannot start ends by itself much sooner."""
 STOP_S: Final = 10.0
 
+SLACK_NS: Final = 500_000
+"""How late the server's timers may be. Go's runtime looks after its threads every 20 µs as long as
+one of them has work, and each time takes the core from a node that shares it."""
+
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_TIMERSLACK: Final = 29
 Process = asyncio.subprocess.Process
 
 
@@ -54,7 +59,7 @@ async def start(binary: str, folder: Folder) -> tuple[Process, int, str]:
                 start_new_session=True,
                 # As long as the server lives the folder stays locked, even if the node is killed.
                 pass_fds=(folder.lock,),
-                preexec_fn=dying_with(os.getpid()),
+                preexec_fn=dying_with(os.getpid(), SLACK_NS),
             )
         except OSError as error:
             raise EmbeddedError(f"{binary} cannot be started: {error.strerror}.") from None
@@ -101,8 +106,9 @@ async def end(process: Process) -> None:
             raise
 
 
-def dying_with(parent: int) -> Callable[[], None] | None:
-    """What the child does before it becomes the server: ask to be killed when its parent dies.
+def dying_with(parent: int, slack_ns: int = 0) -> Callable[[], None] | None:
+    """What the child does before it becomes the server: ask to be killed when its parent dies, and
+    for timers that may be late by `slack_ns`; 0: as late as the parent's.
 
     Only Linux can; elsewhere a node that is killed leaves its server behind, holding the lock.
     """
@@ -112,6 +118,8 @@ def dying_with(parent: int) -> Callable[[], None] | None:
 
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if slack_ns:
+            libc.prctl(_PR_SET_TIMERSLACK, slack_ns)
         # The parent may have died just before that.
         if os.getppid() != parent:
             os._exit(1)

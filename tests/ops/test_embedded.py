@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -202,6 +203,17 @@ async def test_it_dies_with_a_node_that_is_killed(tmp_path: Path, loop: str) -> 
         assert server.pid != pid
         assert not alive(pid)
     await node.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets timers be late")
+def test_its_timers_may_be_late() -> None:
+    said = subprocess.run(
+        ["cat", "/proc/self/timerslack_ns"],
+        preexec_fn=embedded_process.dying_with(os.getpid(), embedded_process.SLACK_NS),
+        capture_output=True,
+        check=True,
+    )
+    assert int(said.stdout) == embedded_process.SLACK_NS
 
 
 async def test_a_server_that_could_not_write_is_started_again(tmp_path: Path) -> None:
