@@ -109,9 +109,10 @@ class Fanout:
             return
         self._armed = True
         if not self._pace.busy and len(self._pending) == 1:
-            # One that comes alone goes ahead; what else is said in this turn follows in one piece.
-            self.flush()
+            # One that comes alone goes ahead; what else is said in this turn follows in one piece,
+            # also if writing that one fails.
             self._loop.call_soon(self._paced, True)
+            self.flush()
         elif paced:
             self._loop.call_soon(self._paced)
         else:
@@ -133,11 +134,11 @@ class Fanout:
 
     def flush(self) -> None:
         """Write everything that is due, now."""
-        entries, self._pending = self._pending, []
-        if not entries:
+        if not self._pending:
             return
-        self._pace.busy = len(entries) > 1
         self._inspect()
+        entries, self._pending = self._pending, []
+        self._pace.busy = len(entries) > 1
         shed = 0
         if self._deviating or self._behind or not self._write_alike(entries):
             shed = self._write_apart(entries)

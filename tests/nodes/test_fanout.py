@@ -104,6 +104,24 @@ async def test_what_follows_an_event_in_its_turn_is_written_in_one_piece(fanout:
     assert member.seqs == [1, 2, 3], "now it is busy"
 
 
+async def test_a_fault_of_one_member_silences_no_room(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError("the log is full")
+
+    slow, fast = Member("a"), Member("b")
+    monkeypatch.setattr(slow, "fell_behind", fails)
+    slow.transport.waiting = HIGH + 1
+    for member in (slow, fast):
+        fanout.add(member, 0)
+    with pytest.raises(OSError, match="the log is full"):
+        push(fanout, entry(1))
+    push(fanout, entry(2))
+    await turns()
+    assert fast.seqs == [1, 2]
+
+
 async def test_a_private_event_is_heard_by_those_it_is_for_only(fanout: Fanout) -> None:
     ann, phone, bob = Member("a", "ann"), Member("p", "ann"), Member("b", "bob")
     for member in (ann, phone, bob):
