@@ -235,14 +235,17 @@ class Fanout:
     def _write_exceptions(
         self, entries: Sequence[Entry], wires: Wires, exceptions: dict[Follower, int], plain: int
     ) -> None:
+        most = 0
         for follower, before in exceptions.items():
             outbox, shed = follower.outbox, follower in self._behind
             data, last = composed(entries, wires, outbox.codec, before, follower, shed)
             outbox.write(data)
+            most = max(most, len(data))
             if last == plain:
                 self._deviating.pop(follower, None)
             else:
                 self._deviating[follower] = last
+        self._uninspected += most
 
     # -- those who cannot keep up ------------------------------------------------------------------
 

@@ -292,3 +292,20 @@ async def test_nobody_is_looked_at_for_a_few_bytes() -> None:
         push(fanout, entry(slow.seqs[-1] + 1))
         fanout.flush()
     assert sum(map(len, slow.transport.written)) >= LEAST_BYTES
+
+
+@virtual
+@pytest.mark.parametrize("seq", [0, 1], ids=["ephemeral", "kept"])
+async def test_who_hears_nothing_but_what_is_private_is_looked_at_all_the_same(seq: int) -> None:
+    fanout, slow = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry())), Member("a")
+    fanout.add(slow, 0)
+    slow.transport.stuck = True
+    for number in range(2 * HIGH // LOW):
+        frame = entry(seq and number + 1, text="x" * LOW).frame
+        push(fanout, Entry(seq and number + 1, frame, Audience(users=("a",))))
+        fanout.flush()
+        await asyncio.sleep(INSPECT_S)
+    if seq:
+        assert slow.behind
+    else:
+        assert slow.transport.waiting < 3 * LOW, "what is ephemeral is left out"
