@@ -8,7 +8,7 @@ without progress, or above MOST, a `bye`.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from roomful_protocol import frames
 from roomful_protocol.codecs import BINARY, JSON, TEXT, Codec
@@ -86,20 +86,26 @@ class Outbox:
     """Writes to one socket until it ends; then silently does nothing.
 
     `ended` is called once, when the node wants the socket closed: whoever reads the socket then
-    closes it with `close`, and nothing is written after that. `fd`: of a socket that the transport
-    writes to as it is, in clear; -1 if there is more between.
+    closes it with `close`, and nothing is written after that. `fd_of` tells of a transport the
+    `fd` of the socket that it writes to as it is, in clear; -1 if there is more between.
     """
 
     __slots__ = (
-        "_ended", "_gathered", "_transport", "_turn", "clear", "close", "codec", "fd", "open",
-        "rooms",
+        "_ended", "_fd_of", "_gathered", "_transport", "_turn", "clear", "close", "codec", "fd",
+        "open", "rooms",
     )  # fmt: skip
 
     def __init__(
-        self, transport: Transport, codec: Codec, ended: Callable[[], None], fd: int = -1
+        self,
+        transport: Transport,
+        codec: Codec,
+        ended: Callable[[], None],
+        fd_of: Callable[[Any], int] | None = None,
     ) -> None:
         self.codec = codec
-        self.fd = fd
+        self.fd = -1
+        # Until it is needed: to find it, transports make an object that they keep.
+        self._fd_of = fd_of
         # Whether fan-out may write to `fd` past the transport: nothing waits there or is gathered
         # here, nor has since that was seen. It would have to come first, and might come into the
         # middle of a frame that the kernel has taken a part of.
@@ -131,6 +137,8 @@ class Outbox:
         Not for a member of several rooms: what they say in one turn the transport may join.
         """
         waiting = self._transport.get_write_buffer_size()
+        if self._fd_of is not None:
+            self.fd, self._fd_of = self._fd_of(self._transport), None
         self.clear = (
             not waiting and self._gathered is None
             and self.rooms == 1 and self.open and self.fd >= 0
@@ -190,7 +198,7 @@ class Outbox:
         """The socket is gone: hold nothing of it that a parked membership would keep alive."""
         self.open = self.clear = False
         # Its number may soon be another socket's.
-        self.fd = -1
+        self.fd, self._fd_of = -1, None
         self._gathered = None
         self._ended = _nothing
 

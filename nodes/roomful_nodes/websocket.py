@@ -96,7 +96,7 @@ class WebSocket(asyncio.Protocol):
     ) -> None:
         self._transport, self._pace, self._over, self._left = transport, pace, over, left
         self._loop = asyncio.get_running_loop()
-        self.outbox = Outbox(transport, codec, self._end, plain_fd(transport))
+        self.outbox = Outbox(transport, codec, self._end, plain_fd)
         self._conversation: Conversation | None = None
         # Made when the first frame comes: many clients only listen, and all do so at first.
         self._inbox: _Inbox | None = None

@@ -264,7 +264,7 @@ def test_whatever_is_written_in_whatever_way_arrives_whole_and_in_order(
         patch.setattr(fanout_module, "write", write)
         fanout = Fanout(asyncio.get_running_loop(), Metrics(CollectorRegistry()))
         member, transport = Member("a"), Buffered(made)
-        member.outbox = outbox = Outbox(transport, JSON, lambda: None, made.fileno())
+        member.outbox = outbox = Outbox(transport, JSON, lambda: None, lambda _: made.fileno())
         fanout.add(member, 0)
         for number, (step, taken) in enumerate(steps, 1):
             match step:

@@ -85,7 +85,7 @@ class Member:
         self.session = session
         self.user = user or session
         self.transport = FakeTransport()
-        self.outbox = Outbox(self.transport, codec, ended, fd)
+        self.outbox = Outbox(self.transport, codec, ended, lambda _: fd)
         self.behind: list[int] = []
 
     def fell_behind(self, last: int) -> None:
