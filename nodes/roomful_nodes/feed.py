@@ -262,7 +262,7 @@ class Feed:
         missed = self.recent(at)
         if missed is None or sum(len(entry.frame) for entry in missed) > CHUNK_BYTES:
             return False
-        data, last = shown_to(follower, missed, last)
+        data, last = shown_to(follower, missed, last) if missed else (b"", last)
         if data:
             follower.outbox.write(data)
         self._fanout.add(follower, last)

@@ -127,9 +127,10 @@ class Membership:
                     self._refused(self)
             case _:
                 raise TypeError(f"not an answer to a join: {answer!r}")
-        curious, self._curious = self._curious, []
-        for go_on in curious:
-            self.once_decided(go_on)
+        if self._curious:
+            curious, self._curious = self._curious, []
+            for go_on in curious:
+                self.once_decided(go_on)
 
     def _welcome(self, id: ClientId | None, welcome: Welcome) -> None:
         """First `joined`, then what was missed, then what happens, without a hole."""

@@ -115,7 +115,8 @@ def remember(
     ask, who, ledger, id = command.ask, command.sender, journal.held.ledger, None
     if isinstance(ask, Say):
         id = None if ask.ephemeral else ask.id
-    elif isinstance(ask, Enter) and denied is None:
+    elif isinstance(ask, Enter) and denied is None and not command.n:
+        # Where it has a number, to record that is to attach.
         ledger.attach(who.session, who.attach)
     if command.n or id is not None:
         refused = None if denied is None else (denied.code, denied.message)
