@@ -58,9 +58,10 @@ class Shared(Bench):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has to be warm, or to be watched for long."""
+    """Nothing has to be warm or evenly spread, or to be watched for long."""
     for name in ("closed_loop", "flood", "hose", "paced"):
         monkeypatch.setattr(f"roomful.bench.{name}.WARM_S", 0.05)
+    monkeypatch.setattr("roomful.bench.sharing.EVEN", 0)
 
 
 @pytest.fixture
@@ -169,13 +170,18 @@ def test_what_is_poured_in_is_taken(fresh: Bench, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_user_of_another_node_is_reached(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targeted, "BYSTANDERS", ())
-    [to_session] = targeted.once(fresh)
+    monkeypatch.setattr(targeted, "BYSTANDERS", (1,))
+    to_session, among_more = targeted.once(fresh)
     assert to_session.value > 0
+    assert to_session.details["bystanders_cores"] == 0
+    assert among_more.figure == "to a user on another node, among 1 more"
+    # Nobody tells it anything: so it costs less than those who are told.
+    two = among_more.details["node_cpu_us_per_message"] * among_more.value / 1e6
+    assert 0 <= among_more.details["bystanders_cores"] < two
 
 
 def test_one_worker_and_two_are_counted(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ROOMS": 8, "ON_THE_WAY": 4, "EVEN": 0}.items():
+    for name, value in {"ROOMS": 8, "ON_THE_WAY": 4}.items():
         monkeypatch.setattr(workers, name, value)
     monkeypatch.setattr(workers, "KINDS", {"thinking": "heavy"})
     [reading] = workers.once(fresh)

@@ -180,17 +180,18 @@ def _own_s() -> float:
 
 
 class Window:
-    """What was used within a `with` block: by the servers, by their parts, and by others."""
+    """What was used within a `with` block: by each server, by their parts, and by others."""
 
     def __init__(self, servers: Sequence[int] = ()) -> None:
         self._servers = servers
         self._started = self._machine = self._own = 0.0
-        self._each: dict[int, float] = {}
+        self._before: dict[int, float] = {}
+        self.each: dict[int, float] = {}
         self.seconds = self.server_s = self.foreign = 0.0
         self.by_part: dict[str, float] = {}
 
     def __enter__(self) -> Self:
-        self._each = {pid: cpu_s([pid]) for pid in self._servers}
+        self._before = {pid: cpu_s([pid]) for pid in self._servers}
         self._own, self._machine = _own_s(), _machine_s()
         self._started = time.perf_counter()
         return self
@@ -198,9 +199,10 @@ class Window:
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._started
         own, machine = _own_s() - self._own, _machine_s() - self._machine
-        for pid, before in self._each.items():
+        self.each = {pid: cpu_s([pid]) - before for pid, before in self._before.items()}
+        for pid, used in self.each.items():
             part = part_of(pid)
-            self.by_part[part] = self.by_part.get(part, 0.0) + cpu_s([pid]) - before
+            self.by_part[part] = self.by_part.get(part, 0.0) + used
         self.server_s = sum(self.by_part.values())
         self.foreign = max(machine - own - self.server_s, 0.0) / self.seconds
 

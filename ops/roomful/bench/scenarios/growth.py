@@ -11,6 +11,7 @@ from roomful.bench.measure import Reading
 from roomful.bench.plot import named
 from roomful.bench.processes import allow_files
 from roomful.bench.said import Frames
+from roomful.bench.sharing import evened_out
 from roomful.bench.subject import STEADY, Bench
 
 MEMBERS: Final = (100, 300, 1000, 3000, 10_000)
@@ -49,6 +50,7 @@ def _on_nodes(bench: Bench, count: int) -> Flow:
         broker = stack.enter_context(bench.broker())
         flags = ("--nats", f"nats://127.0.0.1:{broker.port}", *STEADY)
         nodes = [stack.enter_context(bench.node(None, *flags)) for _ in range(count)]
+        evened_out(nodes[0].port, count)
         crowd = stack.enter_context(Crowd.gathering())
         paths = list(Shape(OVER_NODES).paths())
         lines = [

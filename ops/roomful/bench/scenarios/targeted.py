@@ -1,15 +1,17 @@
 """Messages to one user on another node, and what it costs that there are still others."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from roomful.bench import said
 from roomful.bench.crowd import Crowd, Room
-from roomful.bench.flood import Flood
+from roomful.bench.flood import Flood, Flow
 from roomful.bench.measure import Reading
 from roomful.bench.scenarios.rooms import acked
+from roomful.bench.sharing import evened_out
 from roomful.bench.subject import STEADY, Bench
 
 ON_THE_WAY: Final = 100
@@ -35,6 +37,7 @@ def _read(bench: Bench, figure: str, bystanders: int, *, by_session: bool = Fals
         here, there, *others = (
             stack.enter_context(bench.node(None, *flags)) for _ in range(2 + bystanders)
         )
+        evened_out(here.port, 2 + bystanders)
         crowd = stack.enter_context(Crowd.gathering())
         [bob] = crowd.enter(there.port, ["/ws?user=bob&name=bob"], _HELLO)
         [ann] = crowd.enter(here.port, ["/ws?user=ann&name=ann"], _HELLO)
@@ -44,4 +47,14 @@ def _read(bench: Bench, figure: str, bystanders: int, *, by_session: bool = Fals
         flood = Flood(crowd, {Room([bob], said.MARK): [ann]}, ON_THE_WAY, said.to(target))
         pids = [one.pid for one in (here, there, *others, broker)]
         ours = flood.run(bench.seconds, pids)
-    return acked(figure, ours, {"target": TARGET_PER_S}, ours.window.foreign)
+    read = acked(figure, ours, {"target": TARGET_PER_S}, ours.window.foreign)
+    return replace(read, details={**read.details, **_apart(ours, [one.pid for one in others])})
+
+
+def _apart(ours: Flow, others: Sequence[int]) -> dict[str, float]:
+    """What the nodes that take part cost for each message, without those that do not; and what
+    these used of the core while nothing was for them."""
+    window, count = ours.window, max(ours.messages * ours.window.seconds, 1)
+    beside = sum(window.each[pid] for pid in others)
+    cost = {"node_cpu_us_per_message": (window.by_part["node"] - beside) * 1e6 / count}
+    return {**cost, "bystanders_cores": beside / window.seconds}

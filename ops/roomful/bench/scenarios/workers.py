@@ -3,7 +3,6 @@
 The load and the broker want their part of the cores, too, so the load sleeps when nothing comes.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -11,15 +10,12 @@ from roomful.bench.closed_loop import ClosedLoop
 from roomful.bench.measure import Reading
 from roomful.bench.processes import CORES, Server, Window, ahead
 from roomful.bench.running import run
-from roomful.bench.speaker import api
+from roomful.bench.sharing import evened_out
 from roomful.bench.subject import STEADY, Bench
 from roomful.bench.talk import asking, closed, joined
 
 ROOMS: Final = 200
 ON_THE_WAY: Final = 256
-EVEN: Final = 0.85
-"""The poorest worker has this part of its share of the partitions when it begins."""
-WITHIN_S: Final = 60.0
 KINDS: Final[Mapping[str, str]] = {
     "thinking for 1 ms a message": "heavy",
     "chat": "chat",
@@ -50,7 +46,7 @@ def _details(rate: float, window: Window, workers: str) -> dict[str, float]:
 def _rate(bench: Bench, workers: int, kind: str) -> tuple[float, Window]:
     flags = ("--workers", str(workers), "--app", "roomful.bench.heavy:Heavy")
     with bench.node(None, *STEADY, *flags, cores=CORES) as node:
-        _evened_out(node.port, workers)
+        evened_out(node.port, workers)
         for pid in node.pids:
             # Each worker, and the broker, has a session of its own.
             ahead(pid)
@@ -66,14 +62,3 @@ async def _acked(node: Server, kind: str, seconds: float) -> tuple[float, Window
     rate = await loop.rate(seconds, node.pids)
     await closed(sockets)
     return rate
-
-
-def _evened_out(port: int, workers: int) -> None:
-    """Wait until each worker has about as many partitions. Raises TimeoutError."""
-    deadline = time.perf_counter() + WITHIN_S
-    while time.perf_counter() < deadline:
-        owned = [view["partitions"] for view in api(port, "nodes")]
-        if len(owned) == workers and min(owned) >= EVEN * sum(owned) / workers:
-            return
-        time.sleep(0.1)
-    raise TimeoutError("the workers have not shared the rooms")
