@@ -23,6 +23,8 @@ AWAY_BYTES: Final = 2 * 2**20
 """What may wait for a broker that is away."""
 EAGER_BYTES: Final = 2**18
 """Beyond this much in one turn of the loop, the socket is written to at once."""
+READ_BYTES: Final = 2**16
+"""After a read of more than this, all else on the loop has its turn before the next one."""
 
 log = get_logger(__name__)
 
@@ -72,6 +74,9 @@ class _Feed:
     def _arrived(self, reader: StreamReader, data: bytes) -> None:
         if reader is not self._reader or self._failure is not None:
             return
+        if len(data) > READ_BYTES:
+            # Or uvloop would read on, megabytes where the broker has sent ahead.
+            self._client.rest()
         try:
             self._lines += self._parser.feed(data)
         except (Malformed, ValueError) as failure:
@@ -226,6 +231,13 @@ class LeanClient(ResilientClient):
                 fence.set_result(False)
         self._fences.clear()
 
+    def rest(self) -> None:
+        """Read no more in this turn of the loop."""
+        transport = self._bare_transport()
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            get_running_loop().call_soon(_read_on, transport)
+
     async def _read_loop(self) -> None:
         # Begun once for each connection.
         reader = getattr(self._transport, "_io_reader", None)
@@ -260,3 +272,8 @@ class LeanClient(ResilientClient):
         self._fences.discard(waiting)
         if not waiting.done():
             waiting.set_result(True)
+
+
+def _read_on(transport: Transport) -> None:
+    if not transport.is_closing():
+        transport.resume_reading()

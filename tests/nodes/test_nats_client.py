@@ -1,9 +1,12 @@
 """The client under a connection, on a real nats-server that is killed, paused and restarted."""
 
 import asyncio
+import socket
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+import uvloop
 from nats import errors
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -226,13 +229,13 @@ class Socket:
 async def test_commands_leave_at_once_as_long_as_they_come_singly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client, socket = LeanClient(), Socket()
-    monkeypatch.setattr(client, "_socket", lambda: socket)
+    client, out = LeanClient(), Socket()
+    monkeypatch.setattr(client, "_socket", lambda: out)
 
     def say(*words: bytes) -> list[int]:
         for word in words:
             assert client.post(b"a", word, None, b"")
-        return [data.count(b"PUB") for data in socket.written]
+        return [data.count(b"PUB") for data in out.written]
 
     assert say(b"1") == [1]
     await asyncio.sleep(0)
@@ -279,3 +282,36 @@ async def test_what_is_no_protocol_ends_the_reading() -> None:
     with pytest.raises(errors.ProtocolError):
         await client._feed.parse(await reader.read(100))
     assert client._pending == []
+
+
+def test_others_have_their_turns_while_much_is_read() -> None:
+    """On uvloop, which reads on while there is something, unless it is told not to."""
+    message, turns = b"MSG a 1 1000\r\n%b\r\n" % bytes(1000), [0]
+
+    def heard(*_: object) -> None:
+        turns[-1] += 1
+
+    async def run() -> int:
+        client = LeanClient()
+        client._heard[b"1"] = heard
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reader, writer = await asyncio.open_connection(*server.getsockname())
+            client._transport = SimpleNamespace(_io_writer=writer)  # type: ignore[assignment]
+            client._feed.tap(reader)
+            broker, _ = server.accept()
+        with broker:
+            broker.setblocking(False)
+            sent = 0
+            with suppress(BlockingIOError):
+                while True:
+                    sent += broker.send(message * 1000)
+            async with asyncio.timeout(10):
+                while sum(turns) < sent // len(message):
+                    turns.append(0)
+                    await asyncio.sleep(0)
+            writer.close()
+            return sent
+
+    sent = uvloop.run(run())
+    assert sent > 2**21
+    assert max(turns) * len(message) < 2**19
