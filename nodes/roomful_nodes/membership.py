@@ -94,7 +94,7 @@ class Membership:
         self._joined = False
         # Joins without an answer yet, and who wants to know what it is.
         self._entering = 0
-        self._curious: list[Callable[[bool], None]] = []
+        self._curious: tuple[Callable[[bool], None], ...] = ()
         self._attached = True
         self._reaffirming = False
 
@@ -110,7 +110,7 @@ class Membership:
         if self._joined or not self._entering:
             go_on(self._joined)
         else:
-            self._curious.append(go_on)
+            self._curious = (*self._curious, go_on)
 
     def _entered(self, id: ClientId | None, answer: Answer) -> None:
         self._entering -= 1
@@ -128,7 +128,7 @@ class Membership:
             case _:
                 raise TypeError(f"not an answer to a join: {answer!r}")
         if self._curious:
-            curious, self._curious = self._curious, []
+            curious, self._curious = self._curious, ()
             for go_on in curious:
                 self.once_decided(go_on)
 
