@@ -33,6 +33,7 @@ it."""
 
 _PARTS: Final = "Roomful-Parts"
 _NOT_THERE: Final = (nats_stored.NO_MESSAGE, 10043)
+_NOT_FOUND: Final = "no message found"
 
 log = get_logger(__name__)
 
@@ -167,23 +168,32 @@ class NatsArchive:
 
     async def discard(self, room: RoomName, key: str) -> None:
         place = self._place(room, key)
-        self._heads.pop(place.head, None)
-        await nats_stored.patiently(lambda: self._discard(place))
+        known = self._heads.pop(place.head, None)
+        await nats_stored.patiently(lambda: self._discard(place, known))
 
-    async def _discard(self, place: _Place) -> None:
-        head = await nats_stored.newest(self._connection, place.stream, place.head)
-        if head is None:
-            return
+    async def _discard(self, place: _Place, known: _Head | None) -> None:
+        # To look for a head is to read all of a blob. What is `known` may have been replaced since.
+        if known is None or not await self._deleted(place, known):
+            await self._deleted(place, await self._look(place))
+
+    async def _deleted(self, place: _Place, head: _Head) -> bool:
+        """Whether `head` was there, and is not any more. Raises NoAnswer and Rejected."""
+        if not head.position:
+            return False
         query = {"seq": head.position, "no_erase": True}
         try:
             await nats_stored.call(
                 self._connection, f"STREAM.MSG.DELETE.{place.stream}", query, SAVE_S
             )
+            was_there = True
         except Rejected as rejected:
-            if rejected.code not in _NOT_THERE:
+            # The second is how a store fails that has dropped the block of messages it was in.
+            if rejected.code not in _NOT_THERE and _NOT_FOUND not in str(rejected):
                 raise
-        if _parts_of(head):
+            was_there = False
+        if head.in_parts:
             await self._purge(place, head.position)
+        return was_there
 
 
 def _parts_of(head: Stored) -> str | None:

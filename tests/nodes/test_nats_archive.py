@@ -89,3 +89,26 @@ async def test_what_another_node_has_replaced_since_is_replaced_all_the_same(
     await here.save(ROOM, "snap", b"last")
     assert await there.load(ROOM, "snap") == b"last"
     assert await parts_left(connection, subjects) == []
+
+
+async def test_what_this_node_has_saved_is_discarded_without_being_read(
+    connection: NatsConnection, subjects: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = NatsArchive(connection, subjects)
+    await archive.save(ROOM, "snap", b"blob")
+    with monkeypatch.context() as patched:
+        patched.setattr(nats_stored, "newest", None)
+        await archive.discard(ROOM, "snap")
+    assert await archive.load(ROOM, "snap") is None
+    await archive.discard(ROOM, "snap")
+
+
+async def test_what_another_node_has_saved_since_is_discarded_too(
+    connection: NatsConnection, witness: NatsConnection, subjects: Subjects
+) -> None:
+    archive, other = NatsArchive(connection, subjects), NatsArchive(witness, subjects)
+    await archive.save(ROOM, "snap", b"mine")
+    await other.save(ROOM, "snap", bytes(1_200_000))
+    await archive.discard(ROOM, "snap")
+    assert await other.load(ROOM, "snap") is None
+    assert await parts_left(connection, subjects) == []
