@@ -18,6 +18,8 @@ VISITORS: Final = 4096
 """Connections that may stand here at a time."""
 REQUEST_S: Final = 15.0
 """Within this time a whole request must have come, and the next one after it."""
+SAID_BYTES: Final = 2**16
+"""Whoever has said more is not listened to any further until somebody has looked at it."""
 PACE_S: Final = 0.002
 """Whoever comes so soon after others is looked at together with those who come then: what a crowd
 needs of the broker is asked for at once, and what is done for each is done by warm caches. One who
@@ -148,12 +150,16 @@ class Visitor(asyncio.Protocol):
         if not self._said:
             self._doorstep.asks(self)
         self._said += data
+        if len(self._said) > SAID_BYTES:
+            self.transport.pause_reading()
 
     def decide(self) -> None:
         """Whose is it, now that it has said something and is still there?"""
         if self.transport.is_closing():
             return
         said, self._said = self._said, b""
+        if len(said) > SAID_BYTES:
+            self.transport.resume_reading()
         if self._doorstep.take(self.transport, said):
             self._doorstep.go(self)
             return

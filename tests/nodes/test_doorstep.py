@@ -233,6 +233,32 @@ async def test_whoever_was_not_looked_at_in_time_is_cut_at_the_end(
     assert not street.taken
 
 
+class Listener(asyncio.Protocol):
+    """Knows how much it was given at a time."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(len(data))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_says_a_lot_before_it_is_looked_at_is_heard_later(loop: str) -> None:
+    much, listener = b"x" * 2**23, Listener()
+
+    async def run() -> None:
+        street = Street()
+        street.doorstep.take, street.doorstep.server = lambda *_: False, lambda: listener
+        street.doorstep._next = asyncio.get_running_loop().time() + LONGEST_S
+        with await street.client() as client:
+            await asyncio.to_thread(client.sendall, much)
+            await until(lambda: sum(listener.heard) == len(much), "all is heard")
+
+    _run(loop, run)
+    assert listener.heard[0] < 2**19
+
+
 @virtual
 async def test_under_load_crowds_are_waited_for_as_long_as_the_last_one_took() -> None:
     loop = asyncio.get_running_loop()
