@@ -20,7 +20,7 @@ from roomful_nodes import admission as admission_module
 from roomful_nodes import doorstep as doorstep_module
 from roomful_nodes import site as site_module
 from roomful_nodes import websocket as websocket_module
-from roomful_nodes.doorstep import LONGEST_S, PACE_S, Doorstep
+from roomful_nodes.doorstep import AT_A_TIME, LONGEST_S, PACE_S, Doorstep
 from roomful_nodes.metrics import Metrics
 
 PATIENCE_S = 10
@@ -295,11 +295,43 @@ async def test_under_load_crowds_are_waited_for_as_long_as_the_last_one_took() -
     assert [when for when, _ in looked] == pytest.approx(at, abs=0.0015)
 
 
+@virtual
+async def test_all_else_has_its_turn_while_a_large_crowd_is_looked_at() -> None:
+    taken, turn = list[int](), 0
+
+    def take(_: asyncio.Transport, said: bytes) -> bool:
+        if said == b"trouble":
+            raise RuntimeError("a bug")
+        taken.append(turn)
+        return True
+
+    doorstep = Doorstep(take, asyncio.Protocol, Metrics(CollectorRegistry()))
+    said = [b"trouble" if number == AT_A_TIME else b"hello" for number in range(3 * AT_A_TIME)]
+    for one in said:
+        visitor = doorstep_module.Visitor(doorstep)
+        visitor.connection_made(StillThere())
+        visitor.data_received(one)
+    async with asyncio.timeout(1):
+        while len(taken) < len(said) - 1:
+            turn += 1
+            await asyncio.sleep(0)
+    assert [taken.count(turn) for turn in sorted(set(taken))] == [
+        AT_A_TIME,
+        AT_A_TIME - 1,
+        AT_A_TIME,
+    ]
+    await turns()
+    assert not doorstep._looking, "the next crowd is welcome"
+
+
 class StillThere(asyncio.Transport):
     """A connection of which nothing more is asked."""
 
     def is_closing(self) -> bool:
         return False
+
+    def abort(self) -> None:
+        pass
 
 
 def _ended(client: socket.socket) -> bool:
