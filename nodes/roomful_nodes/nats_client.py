@@ -131,10 +131,10 @@ class LeanClient(ResilientClient):
         elif not self._due:
             self._due = True
             alone = not self._crowded
+            get_running_loop().call_soon(self._turn_ends, alone)
             if alone:
                 # Most likely nothing else is said in this turn: so its end is not waited for.
                 self._write()
-            get_running_loop().call_soon(self._turn_ends, alone)
 
     def _turn_ends(self, one_ahead: bool) -> None:
         self._due = False
@@ -158,7 +158,7 @@ class LeanClient(ResilientClient):
         self._pending_data_size = 0
         try:
             transport.write(data)
-        except RuntimeError:
+        except (RuntimeError, OSError):
             # uvloop raises when the socket has just died; the read loop finds out, too.
             log.debug("nats.write_failed", bytes=len(data))
 

@@ -218,8 +218,11 @@ class Socket:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
+        self.failure: Exception | None = None
 
     def write(self, data: bytes) -> None:
+        if self.failure is not None:
+            raise self.failure
         self.written.append(data)
 
     def get_write_buffer_size(self) -> int:
@@ -246,6 +249,20 @@ async def test_commands_leave_at_once_as_long_as_they_come_singly(
     await asyncio.sleep(0)
     assert say() == [1, 1, 2, 1]
     assert say(b"6") == [1, 1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("failure", [OSError("a broken pipe"), RuntimeError("it is closed")])
+async def test_a_socket_that_dies_while_it_is_written_to_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    client, out, another = LeanClient(), Socket(), Socket()
+    out.failure = failure
+    monkeypatch.setattr(client, "_socket", lambda: out)
+    assert client.post(b"a", b"1", None, b"")
+    monkeypatch.setattr(client, "_socket", lambda: another)
+    assert client.post(b"a", b"2", None, b"")
+    await asyncio.sleep(0)
+    assert another.written == [b"PUB a  1\r\n2\r\n"]
 
 
 async def test_a_message_is_heard_in_the_turn_in_which_it_arrives() -> None:
