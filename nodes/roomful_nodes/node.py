@@ -66,7 +66,7 @@ class Node:
         )  # fmt: skip
         self._router = Router(
             self.id, self._host, seams.bus, subjects, owner=self._cluster.owner, clock=clock,
-            tasks=tasks, metrics=metrics, deadline_s=settings.request_timeout_s,
+            metrics=metrics, deadline_s=settings.request_timeout_s,
         )  # fmt: skip
         self._hub = Hub(
             self.id, log=seams.log, archive=seams.archive, bus=seams.bus, subjects=subjects,

@@ -40,7 +40,6 @@ from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import Clock
 from roomful_rooms.host import RoomHost
 from roomful_rooms.log import Following
-from roomful_rooms.tasks import Tasks
 
 ATTEMPT_S = 1.0
 """So long another node may take before it is asked again."""
@@ -87,13 +86,12 @@ class Router:
         *,
         owner: Callable[[RoomName], NodeId | None],
         clock: Clock,
-        tasks: Tasks,
         metrics: Metrics,
         deadline_s: float = 10,
     ) -> None:
         self._node, self._host, self._bus, self._subjects = node, host, bus, subjects
         self._owner, self._now, self._metrics = owner, clock.monotonic, metrics
-        self._tasks, self._deadline_s = tasks, deadline_s
+        self._deadline_s = deadline_s
         self._pending: dict[int, _Pending] = {}
         self._retries: Retries[_Pending] = Retries(self._attempt)
         # What is still under way to another node of our name, one that is gone, names none of ours.
@@ -102,6 +100,7 @@ class Router:
         self._commands: Batches[NodeId, tuple[int, Command]] = Batches(self._send_commands)
         self._answers: Batches[NodeId, tuple[int, Answer]] = Batches(self._send_answers)
         self._following: list[Following] = []
+        self._sweeping: asyncio.TimerHandle | None = None
         # For all lanes: made once, not for each.
         self._sends = self.send
 
@@ -113,9 +112,10 @@ class Router:
             (self._subjects.bounced(self._node, "*"), self._hear_bounced),
         ):
             self._following.append(await self._bus.subscribe(subject, heard))
-        self._tasks.start(self._sweep(), "sweep")
 
     async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for following in self._following:
             await following.close()
 
@@ -144,6 +144,8 @@ class Router:
         self._reference = reference = self._reference + 1
         pending = _Pending(reference, lane, ask, n, answered, self._now())
         self._pending[reference] = pending
+        if self._sweeping is None:
+            self._sweep_later()
         if self._retries.lanes and n and self._retries.hold(lane):
             self._retries.add(pending)
         else:
@@ -193,16 +195,20 @@ class Router:
             self._retries.settled(pending)
         pending.lane.settle(pending.n, pending.answered, answer)
 
-    async def _sweep(self) -> None:
+    def _sweep_later(self) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
         """Give up what is past its deadline; ask again where another node has gone quiet."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = self._now()
-            for _, pending in sorted(self._pending.items()):
-                if now - pending.asked >= self._deadline_s:
-                    self._settle(pending.reference, UNAVAILABLE)
-                elif pending.due is not None and now > pending.due + SWEEP_S:
-                    self._attempt(pending)
+        self._sweeping = None
+        if self._pending:
+            self._sweep_later()
+        now = self._now()
+        for _, pending in sorted(self._pending.items()):
+            if now - pending.asked >= self._deadline_s:
+                self._settle(pending.reference, UNAVAILABLE)
+            elif pending.due is not None and now > pending.due + SWEEP_S:
+                self._attempt(pending)
 
     # -- between nodes -----------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ import structlog
 from roomful_protocol.messages import Command, Say
 from roomful_rooms.actor import RoomActor
 
-BEAT_S: Final = 0.1
-"""Pause between two signs of life of the loop, and between two looks at them."""
+BEAT_S: Final = 0.25
+"""Pause between two signs of life of the loop, and between two looks at them: each wakes a node
+that may have nothing else to do."""
 STALL_S: Final = 1.0
 """A loop that stands still for so long is reported; again after twice as long, and so on."""
 CALLS: Final = 12

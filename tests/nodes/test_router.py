@@ -15,7 +15,7 @@ from roomful_nodes import router as module
 from roomful_nodes.lane import Lane
 from roomful_nodes.memory_bus import BusSwitch, MemoryBus
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.router import ATTEMPT_S, Router
+from roomful_nodes.router import ATTEMPT_S, SWEEP_S, Router
 from roomful_protocol.errors import Code
 from roomful_protocol.frames import NEW
 from roomful_protocol.messages import (
@@ -45,7 +45,7 @@ class Way:
         self.metrics = Metrics(CollectorRegistry())
         self.router = Router(
             name, self.host.host, MemoryBus(cluster.switch, self.link), SUBJECTS,
-            owner=lambda _room: cluster.owner, clock=clock(), tasks=self.host.tasks,
+            owner=lambda _room: cluster.owner, clock=clock(),
             metrics=self.metrics, deadline_s=DEADLINE_S,
         )  # fmt: skip
 
@@ -240,6 +240,18 @@ async def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_happens_twi
         assert isinstance(answers[0], Accepted)
         assert answers[0].duplicate
         assert c.world.said() == ["once"]
+
+
+@virtual
+async def test_who_waits_for_nothing_is_not_woken() -> None:
+    async with cluster() as c:
+        router = c.ways["n1"].router
+        ann = c.ways["n1"].lane("ann")
+        for _ in range(2):
+            assert router._sweeping is None
+            ann.ask(Who(), lambda _: None)
+            assert router._sweeping is not None
+            await asyncio.sleep(3 * SWEEP_S)
 
 
 @virtual
