@@ -1,6 +1,8 @@
 """The log on a nats-server that is killed, paused and cut off: what the contract cannot show."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -327,6 +329,10 @@ async def test_reads_wait_for_a_broker_that_is_away_for_a_moment(
     assert [record.data for record in await reading] == [b"one"]
 
 
+def _have_noticed(losses: Sequence[int], connections: Sequence[NatsConnection]) -> bool:
+    return all(one.losses > before for before, one in zip(losses, connections, strict=True))
+
+
 async def test_followers_and_watchers_live_on_after_restarts(
     frail_server: NatsServer,
     connection: NatsConnection,
@@ -340,8 +346,10 @@ async def test_followers_and_watchers_live_on_after_restarts(
     await NatsDirectory(connection, subjects).watch(items.append)
     position = revision = 0
     for n in range(3):
+        before = [connection.losses, witness.losses]
         frail_server.restart()
-        await until(lambda: not connection.connected or not witness.connected)
+        # Both: who has not noticed yet would miss what is announced.
+        await until(partial(_have_noticed, before, [connection, witness]))
         await until(lambda: connection.connected and witness.connected)
         position = await log.append(ROOM, b"%d" % n, position)
         revision = await directory.put("table", b"%d" % n, revision)
