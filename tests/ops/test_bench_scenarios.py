@@ -115,7 +115,8 @@ def test_those_who_only_listen_are_weighed(shared: Bench, monkeypatch: pytest.Mo
     handshakes, memory, heartbeats = idle.once(shared)
     assert handshakes.value > 0
     assert memory.unit == "kB"
-    assert 0 <= heartbeats.value < 1
+    # Of one core, which is watched for a quarter longer than a heartbeat.
+    assert 0 <= heartbeats.value < 1.5
 
 
 def test_who_comes_and_goes_is_weighed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
