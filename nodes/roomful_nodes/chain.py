@@ -6,7 +6,7 @@ entries have been read.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from roomful_protocol.blocks import Block, Entry, Heard
@@ -20,9 +20,11 @@ class Chain:
     """Where the hub stands in a room: everything up to `head`, of the incarnation `epoch`.
 
     `expected` is the highest seq known to exist. Both are 0 while `epoch` is None: not begun.
+    `link` tells how often the connection was lost by which announcements come, and whether it is
+    there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, link: Callable[[], tuple[int, bool]]) -> None:
         self.epoch: str | None = None
         self.head = 0
         self.expected = 0
@@ -30,6 +32,7 @@ class Chain:
         # Records that this node has written and heard, and that may be announced yet. Those that
         # are forgotten are heard once more, as old: nothing need be announced for long.
         self._own: deque[int] = deque(maxlen=AHEAD)
+        self._link, self._linked = link, link()
         self._bytes = 0
 
     @property
@@ -57,20 +60,29 @@ class Chain:
         `position`, if that is just what comes next: then it need not be announced."""
         if block.epoch != self.epoch or block.first != self.head + 1 or self._ahead:
             return ()
-        self._own.append(position)
+        self._announced().append(position)
         self.expect(block.last)
         self.head = block.last
         return block.entries
 
     def has_heard(self, position: int) -> bool:
         """Whether the record that is announced now was heard as this node's own."""
-        own = self._own
+        own = self._announced()
         while own and own[0] < position:
             own.popleft()
         if not own or own[0] != position:
             return False
         own.popleft()
         return True
+
+    def _announced(self) -> deque[int]:
+        """Its own records that may still be announced: none from before a loss, or while it lasts.
+        Who took those for heard would be deaf to a log that has lost its end, and gives their
+        positions out again."""
+        if (linked := self._link()) != self._linked:
+            self._linked = linked
+            self._own.clear()
+        return self._own
 
     def hear(self, heard: Heard) -> Sequence[Entry]:
         """The entries that are next now that `heard` was announced: none if it is old or early."""

@@ -5,7 +5,7 @@ is told anything out of order meanwhile. A member is served live from exactly wh
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -57,18 +57,18 @@ class Feed:
         loop: asyncio.AbstractEventLoop,
         tasks: Tasks,
         metrics: Metrics,
+        link: Callable[[], tuple[int, bool]],
     ) -> None:
         self.room = room
         self._reader, self._history, self._patience = reader, history, patience
         self._tasks, self._metrics = tasks, metrics
-        self._chain = Chain()
+        self._chain = Chain(link)
         self._ring = Ring()
         self._fanout = Fanout(loop, metrics)
         self._held: dict[Follower, _Held] = {}
         self._repair: asyncio.Task[None] | None = None
-        self._unchecked = False
+        self._unchecked = self._closed = False
         self.backoff = Backoff()
-        self._closed = False
         self.beginnings = 0
         """How often the room's numbers have started over."""
 

@@ -67,9 +67,11 @@ class Hub:
         """The feed of `room`, opened if it is not; to be released."""
         opened = self._open.get(room)
         if opened is None:
+            bus = self._bus
             feed = Feed(
                 room, reader=self._reader, history=self.history, patience=self._patience,
                 loop=self._loop, tasks=self._tasks, metrics=self._metrics,
+                link=lambda: (bus.losses, bus.connected),
             )  # fmt: skip
             opened = self._open[room] = _Open(feed)
             self._tasks.start(self._follow(opened), f"follow {room}")

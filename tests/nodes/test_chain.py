@@ -13,7 +13,7 @@ def block(first: int, count: int = 1) -> Heard:
 
 
 def begun(head: int = 0) -> Chain:
-    chain = Chain()
+    chain = Chain(lambda: (0, True))
     chain.begin("e", head)
     return chain
 
@@ -58,6 +58,20 @@ def test_a_record_of_another_epoch_is_none_of_ones_own_though_it_has_the_same_po
     chain.hear_own(own(1), 7)
     chain.begin("e2", 0)
     assert not chain.has_heard(7)
+
+
+def test_nor_is_one_that_is_announced_after_a_loss_or_was_written_while_it_lasted() -> None:
+    link = (0, True)
+    chain = Chain(lambda: link)
+    chain.begin("e", 0)
+    chain.hear_own(own(1), 7)
+    link = (1, False)
+    assert not chain.has_heard(7)
+    chain.hear_own(own(2), 8)
+    link = (1, True)
+    assert not chain.has_heard(8)
+    chain.hear_own(own(3), 9)
+    assert chain.has_heard(9)
 
 
 def test_what_comes_after_a_hole_waits_until_it_is_filled() -> None:
