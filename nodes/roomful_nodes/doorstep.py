@@ -105,14 +105,14 @@ class Doorstep:
         if self._asking:
             self._look()
 
-    def _decide(self, asking: list["Visitor"], began: float | None = None) -> None:
-        began = self._loop.time() if began is None else began
+    def _decide(self, asking: list["Visitor"]) -> None:
         later = asking[AT_A_TIME:]
         if later:
-            self._loop.call_soon(self._decide, later, began)
+            self._loop.call_soon(self._decide, later)
         else:
-            # In the next turn, as a loop's time stands still within one.
-            self._loop.call_soon(self._looked, began)
+            # In the next turn, as a loop's time stands still within one. Of a crowd in parts only
+            # the last one counts: in between was done what the others caused.
+            self._loop.call_soon(self._looked, self._loop.time())
         for visitor in asking[:AT_A_TIME]:
             try:
                 visitor.decide()
