@@ -77,8 +77,7 @@ class Fanout:
         follower.outbox.clear = False
         self._users.setdefault(follower.user, {})[follower.session] = follower
         if self._lists is not None:
-            outbox = follower.outbox
-            self._lists.setdefault(outbox.codec, []).append((outbox, outbox.push, follower))
+            _list(follower, self._lists)
         # What is pending it gets only as far as it is past `last`: so, nothing twice.
         if last != self._plain:
             self._deviating[follower] = last
@@ -178,8 +177,7 @@ class Fanout:
         if self._lists is None:
             self._lists = {}
             for follower in self._followers.values():
-                outbox = follower.outbox
-                self._lists.setdefault(outbox.codec, []).append((outbox, outbox.push, follower))
+                _list(follower, self._lists)
         return self._lists
 
     def _write(
@@ -265,3 +263,8 @@ class Fanout:
                 self._behind.add(follower)
             else:
                 self._behind.discard(follower)
+
+
+def _list(follower: Follower, lists: dict[Codec, list[Way]]) -> None:
+    outbox = follower.outbox
+    lists.setdefault(outbox.codec, []).append((outbox, outbox.push, follower))
