@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Final
 
 import structlog
@@ -18,6 +19,8 @@ ORDERS: Final = "drain."
 UP: Final = "up"
 DRAINING: Final = "draining"
 DRAINED: Final = "drained"
+ROOMS: Final = 16_384
+"""So many rooms' owners are kept at hand."""
 
 log = structlog.get_logger()
 
@@ -87,8 +90,10 @@ class View:
         self.orders: dict[NodeId, DrainOrder] = {}
         self._me, self._changed = me, changed
         self._revisions: dict[str, int] = {}
+        # Asked for every message; it changes only when something is heard.
+        self.owner = lru_cache(ROOMS)(self._owner)
 
-    def owner(self, room: RoomName) -> NodeId | None:
+    def _owner(self, room: RoomName) -> NodeId | None:
         """The living node that owns `room`, as far as this node knows."""
         node = self.table.leases[partition_of(room)].node
         return node if node in self.nodes else None
@@ -116,6 +121,7 @@ class View:
             self._take_node(item)
         elif item.key.startswith(ORDERS):
             self._take_order(item)
+        self.owner.cache_clear()
         self._changed(item.key)
 
     def _take_node(self, item: Item) -> None:
