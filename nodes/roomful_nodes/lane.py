@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from roomful_protocol.ids import RoomName
-from roomful_protocol.messages import Answer, Ask, Command, Read, Say, Sender, Who
+from roomful_protocol.messages import Answer, Ask, Read, Say, Sender, Who
 
 Answered = Callable[[Answer], None]
 Send = Callable[["Lane", Ask, int, Answered], None]
@@ -13,17 +13,19 @@ Send = Callable[["Lane", Ask, int, Answered], None]
 class Lane:
     """The questions of one attachment of a session to one room: numbered, and in order.
 
-    `send` takes them on their way, each with its number; it ends with `settle`.
+    `send` takes them on their way, each with its number; it ends with `settle`. `base` is the
+    lowest number without an answer.
     """
 
-    __slots__ = ("_following", "_last", "_send", "_unanswered", "_waiting", "room", "sender")
+    __slots__ = ("_early", "_following", "_last", "_send", "_waiting", "base", "room", "sender")
 
     def __init__(self, room: RoomName, sender: Sender, send: Send) -> None:
         self.room = room
         self.sender = sender
         self._send = send
-        self._last = 0
-        self._unanswered: dict[int, None] = {}
+        self._last, self.base = 0, 1
+        # Answered before those that were asked earlier, which is rare.
+        self._early: set[int] | None = None
         self._following: Lane | None = None
         # What waits for the lane before this one; None if that is out of the way.
         self._waiting: deque[tuple[Ask, int, Answered]] | None = None
@@ -31,7 +33,7 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Whether nothing is asked that the room is to remember."""
-        return not self._unanswered and self._waiting is None
+        return self.base > self._last and self._waiting is None
 
     def then(self, sender: Sender) -> "Lane":
         """The lane of a later attachment of the session, asked once instead of a fresh one: what is
@@ -50,25 +52,31 @@ class Lane:
         n = 0
         if not (ask.ephemeral if isinstance(ask, Say) else isinstance(ask, (Read, Who))):
             n = self._last = self._last + 1
-            self._unanswered[n] = None
         if self._waiting is None:
             self._send(self, ask, n, answered)
         else:
             self._waiting.append((ask, n, answered))
 
-    def command(self, ask: Ask, n: int) -> Command:
-        """The question as it is asked now: its base moves on as others are answered."""
-        base = next(iter(self._unanswered), n) if n else 0
-        return Command(self.room, self.sender, ask, n, base)
-
     def settle(self, n: int, answered: Answered, answer: Answer) -> None:
         """Pass on the answer to question `n`."""
-        self._unanswered.pop(n, None)
+        if n == self.base:
+            self.base = n + 1
+            if self._early:
+                self._pass_over(self._early)
+        elif n:
+            early = self._early = self._early or set()
+            early.add(n)
         try:
             answered(answer)
         finally:
             if self._following is not None:
                 self._let_on()
+
+    def _pass_over(self, early: set[int]) -> None:
+        """Let `base` pass what was answered before its turn."""
+        while self.base in early:
+            early.remove(self.base)
+            self.base += 1
 
     def _let_on(self) -> None:
         """Let as many lanes after this one begin as have nothing to wait for."""

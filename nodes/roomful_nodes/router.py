@@ -9,10 +9,8 @@ room move. Nothing here is remembered when it is answered.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 
 import structlog
-from msgspec import Struct
 
 from roomful_nodes.batches import Batches, in_parts
 from roomful_nodes.bus import Bus, Message
@@ -56,19 +54,38 @@ BUSY = Denied(Code.BUSY.slug, "This node waits for too many answers; try again i
 log = structlog.get_logger()
 
 
-class _Pending(Struct):
-    """A question on its way. `due`: by when there should be an answer, None if that is certain.
-    `asked_of`: the owner that was asked last."""
+class _Question(Command, eq=False, gc=True):
+    """A command of this node on its way, asked of `asked_of` last. `due`: by when there should be
+    an answer, None if that is certain."""
 
-    reference: int
+    router: "Router"
     lane: Lane
-    ask: Ask
-    n: int
     answered: Answered
+    reference: int
     asked: float
     due: float | None = None
     batch: str = ""
     asked_of: NodeId | None = None
+
+    def settle(self, answer: Answer) -> None:
+        """Pass on the answer, if it is the first; ask again if the room has moved."""
+        router, metrics = self.router, self.router.metrics
+        if isinstance(answer, Accepted):
+            tally = metrics.commands_duplicate if answer.duplicate else metrics.commands_accepted
+        elif isinstance(answer, Denied):
+            tally = metrics.commands_denied
+        elif isinstance(answer, Moved):
+            router.moved(self)
+            return
+        else:
+            tally = metrics.commands_accepted
+        if router.pending.pop(self.reference, None) is None:
+            return
+        tally.count += 1
+        metrics.command_seconds.observe(router.now() - self.asked)
+        if router.retries.lanes:
+            router.retries.settled(self)
+        self.lane.settle(self.n, self.answered, answer)
 
 
 class Router:
@@ -90,10 +107,11 @@ class Router:
         deadline_s: float = 10,
     ) -> None:
         self._node, self._host, self._bus, self._subjects = node, host, bus, subjects
-        self._owner, self._now, self._metrics = owner, clock.monotonic, metrics
+        self._owner, self.now, self.metrics = owner, clock.monotonic, metrics
         self._deadline_s = deadline_s
-        self._pending: dict[int, _Pending] = {}
-        self._retries: Retries[_Pending] = Retries(self._attempt)
+        # By reference, and so in the order in which they were asked.
+        self.pending: dict[int, _Question] = {}
+        self.retries: Retries[_Question] = Retries(self._attempt)
         # What is still under way to another node of our name, one that is gone, names none of ours.
         self._reference = clock.wall_ms() << 20
         self._sent: OrderedDict[str, list[int]] = OrderedDict()
@@ -138,62 +156,46 @@ class Router:
 
     def send(self, lane: Lane, ask: Ask, n: int, answered: Answered) -> None:
         """Ask on behalf of `lane`, until there is an answer or the deadline has passed."""
-        if len(self._pending) >= OUTSTANDING:
+        if len(self.pending) >= OUTSTANDING:
             lane.settle(n, answered, BUSY)
             return
         self._reference = reference = self._reference + 1
-        pending = _Pending(reference, lane, ask, n, answered, self._now())
-        self._pending[reference] = pending
+        question = self.pending[reference] = _Question(
+            lane.room, lane.sender, ask, n, lane.base, self, lane, answered, reference, self.now()
+        )
         if self._sweeping is None:
             self._sweep_later()
-        if self._retries.lanes and n and self._retries.hold(lane):
-            self._retries.add(pending)
+        if self.retries.lanes and n and self.retries.hold(lane):
+            self.retries.add(question)
         else:
-            self._attempt(pending)
+            self._attempt(question)
 
-    def _attempt(self, pending: _Pending) -> None:
-        lane, reference = pending.lane, pending.reference
-        owner = pending.asked_of = self._owner(lane.room)
+    def _attempt(self, question: _Question) -> None:
+        question.base = question.lane.base
+        owner = question.asked_of = self._owner(question.room)
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
-            pending.due = None
-            command = lane.command(pending.ask, pending.n)
-            self._host.receive(command, partial(self._settle, reference))
+            question.due = None
+            self._host.receive(question, question.settle)
         elif owner is None:
-            self._retry(pending)
+            self._retry(question)
         else:
-            pending.due = self._now() + ATTEMPT_S
-            self._commands.add(owner, (reference, lane.command(pending.ask, pending.n)))
+            question.due = self.now() + ATTEMPT_S
+            self._commands.add(owner, (question.reference, question))
 
     def look(self) -> None:
         """Rooms may have other owners now: whoever waits for that need not wait any longer."""
-        self._retries.hurry(lambda one: self._owner(one.lane.room) != one.asked_of)
+        self.retries.hurry(lambda one: self._owner(one.room) != one.asked_of)
 
-    def _retry(self, pending: _Pending) -> None:
-        pending.due = None
-        self._retries.add(pending)
+    def _retry(self, question: _Question) -> None:
+        question.due = None
+        self.retries.add(question)
 
-    def _settle(self, reference: int, answer: Answer) -> None:
-        pending = self._pending.pop(reference, None)
-        if pending is None:
-            return
-        metrics = self._metrics
-        if isinstance(answer, Accepted):
-            tally = metrics.commands_duplicate if answer.duplicate else metrics.commands_accepted
-        elif isinstance(answer, Denied):
-            tally = metrics.commands_denied
-        elif isinstance(answer, Moved):
-            self._pending[reference] = pending
-            metrics.commands_moved.inc()
-            self._retry(pending)
-            return
-        else:
-            tally = metrics.commands_accepted
-        tally.count += 1
-        metrics.command_seconds.observe(self._now() - pending.asked)
-        if self._retries.lanes:
-            self._retries.settled(pending)
-        pending.lane.settle(pending.n, pending.answered, answer)
+    def moved(self, question: _Question) -> None:
+        """Its room was not where it was asked for."""
+        if question.reference in self.pending:
+            self.metrics.commands_moved.inc()
+            self._retry(question)
 
     def _sweep_later(self) -> None:
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
@@ -201,14 +203,14 @@ class Router:
     def _sweep(self) -> None:
         """Give up what is past its deadline; ask again where another node has gone quiet."""
         self._sweeping = None
-        if self._pending:
+        if self.pending:
             self._sweep_later()
-        now = self._now()
-        for _, pending in sorted(self._pending.items()):
-            if now - pending.asked >= self._deadline_s:
-                self._settle(pending.reference, UNAVAILABLE)
-            elif pending.due is not None and now > pending.due + SWEEP_S:
-                self._attempt(pending)
+        now = self.now()
+        for question in list(self.pending.values()):
+            if now - question.asked >= self._deadline_s:
+                question.settle(UNAVAILABLE)
+            elif question.due is not None and now > question.due + SWEEP_S:
+                self._attempt(question)
 
     # -- between nodes -----------------------------------------------------------------------------
 
@@ -218,8 +220,8 @@ class Router:
             name = f"{self._reference:x}"
             self._sent[name] = references = [reference for reference, _ in commands]
             for reference in references:
-                if (pending := self._pending.get(reference)) is not None:
-                    pending.batch = name
+                if (question := self.pending.get(reference)) is not None:
+                    question.batch = name
             bounce = self._subjects.bounced(self._node, name)
             self._bus.publish(self._subjects.commands(owner), payload, bounce)
         while len(self._sent) > BATCHES:
@@ -229,9 +231,9 @@ class Router:
         """Nobody was there: the owner has gone, and the directory will soon name another."""
         name = message.subject.rpartition(".")[2]
         for reference in self._sent.pop(name, ()):
-            pending = self._pending.get(reference)
-            if pending is not None and pending.batch == name:
-                self._retry(pending)
+            question = self.pending.get(reference)
+            if question is not None and question.batch == name:
+                self._retry(question)
 
     def _hear_commands(self, message: Message) -> None:
         for reference, command in unpack_commands(message.payload):
@@ -247,4 +249,5 @@ class Router:
 
     def _hear_answers(self, message: Message) -> None:
         for reference, answer in unpack_answers(message.payload):
-            self._settle(reference, answer)
+            if (question := self.pending.get(reference)) is not None:
+                question.settle(answer)

@@ -70,20 +70,20 @@ class Who(Struct, frozen=True):
 Ask = Enter | Exit | Say | Read | Who
 
 
-class Command(Struct, frozen=True, gc=False):
+class Command(Struct, gc=False):
     """One question to one room.
 
     `n` numbers the session's durable commands to this room 1, 2, 3 ... within its attachment (0:
-    not numbered); `base` is the lowest number still unanswered. The room accepts
-    n == max(last, base - 1) + 1, answers a repeat as before and refuses a hole, so a gateway may
-    pipeline and retry without loss, duplication or reordering.
+    not numbered); `base` is the lowest number still unanswered, which moves on while the question
+    is asked again. The room accepts n == max(last, base - 1) + 1, answers a repeat as before and
+    refuses a hole, so a gateway may pipeline and retry without loss, duplication or reordering.
     """
 
     room: RoomName
     sender: Sender
     ask: Ask
-    n: int = 0
-    base: int = 0
+    n: int
+    base: int
 
 
 # -- answers ---------------------------------------------------------------------------------------

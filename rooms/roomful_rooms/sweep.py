@@ -112,5 +112,5 @@ async def _leave(actor: RoomActor, member: Member) -> Answer:
         if not answer.done():
             answer.set_result(given)
 
-    actor.receive(Command(actor.name, sender, Exit("node_lost")), answered)
+    actor.receive(Command(actor.name, sender, Exit("node_lost"), 0, 0), answered)
     return await answer

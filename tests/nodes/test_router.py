@@ -304,4 +304,4 @@ async def test_an_answer_to_the_one_before_who_had_our_name_is_none_of_ours() ->
         await asyncio.sleep(0.01)
         other = Way(c, "n1")
         other.lane("bob").ask(Who(), lambda _answer: None)
-        assert other.router._pending.keys().isdisjoint(one.router._pending)
+        assert other.router.pending.keys().isdisjoint(one.router.pending)

@@ -43,7 +43,7 @@ def room(*members: Sender) -> Noting:
 
 
 def asked(room: Room, sender: Sender, ask: Ask) -> object:
-    return begin(room, Command("lobby", sender, ask), room.members.get(sender.session))
+    return begin(room, Command("lobby", sender, ask, 0, 0), room.members.get(sender.session))
 
 
 def refusal(room: Room, sender: Sender, ask: Ask) -> Code:
