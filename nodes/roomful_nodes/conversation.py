@@ -38,7 +38,7 @@ from roomful_protocol.frames import (
     Leave,
     Members,
     Ping,
-    Send,
+    Say,
 )
 from roomful_protocol.ids import RoomName
 
@@ -214,7 +214,7 @@ class Conversation:
             if wait_ms:
                 self._services.metrics.rate_limited.inc()
                 raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
-            if isinstance(frame, Send):
+            if isinstance(frame, Say):
                 self._requests.send(frame, size)
             else:
                 self._dispatch(frame, size)

@@ -166,20 +166,19 @@ class _Api:
 
     async def send(self, request: web.Request) -> web.Response:
         room = _room(request)
-        send, user = await self._message(request)
-        say = Say(send.type, send.data, send.id, send.to, send.ephemeral, send.echo, operator=True)
-        answer = await self._operations.ask(room, say, user)
+        say, user = await self._message(request)
+        answer = await self._operations.ask(room, structs.replace(say, operator=True), user)
         if not isinstance(answer, Accepted):
             raise _not_answered(answer)
         data = answer.data if answer.delivered is None else {"delivered": answer.delivered}
-        ack = frames.ack(send.id, room, seq=answer.seq, data=data, duplicate=answer.duplicate)
+        ack = frames.ack(say.id, room, seq=answer.seq, data=data, duplicate=answer.duplicate)
         return json_response(ack)
 
-    async def _message(self, request: web.Request) -> tuple[frames.Send, str]:
+    async def _message(self, request: web.Request) -> tuple[Say, str]:
         """The body, read as a client's frame would be, and in whose name it is said."""
         raw = await self._body(request)
         frame = JSON.decode(raw)
-        if not isinstance(frame, frames.Send):
+        if not isinstance(frame, Say):
             raise Refused(Code.BAD_TYPE, "Only messages of the application: a type with a dot.")
         return frame, checked_user(loads(raw).get("user", "operator"))
 

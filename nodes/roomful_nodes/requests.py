@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-import structlog
+from msgspec import Struct
 
 from roomful_nodes.membership import Lane, Membership
 from roomful_nodes.outbox import Outbox, Stalled
@@ -14,7 +14,7 @@ from roomful_nodes.session import Session
 from roomful_protocol import frames
 from roomful_protocol.codecs.events import ack_frame, history_frame
 from roomful_protocol.errors import TOO_SLOW, Close, Code, Refused
-from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Send, person
+from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Say, person
 from roomful_protocol.ids import RoomName, attachment
 from roomful_protocol.messages import (
     Accepted,
@@ -22,13 +22,10 @@ from roomful_protocol.messages import (
     Denied,
     Listing,
     Read,
-    Say,
     Sender,
     Who,
     refused,
 )
-
-log = structlog.get_logger()
 
 
 class Requests:
@@ -69,13 +66,11 @@ class Requests:
 
     def _membership(self, room: RoomName | None) -> Membership:
         """That in `room`; in the only one, if it is not named. Raises Refused."""
-        if room is not None:
-            membership = self.rooms.get(room)
-            if membership is None:
-                raise _not_joined(room)
+        membership = self._only if room is None else self.rooms.get(room)
+        if membership is not None:
             return membership
-        if self._only is not None:
-            return self._only
+        if room is not None:
+            raise _not_joined(room)
         if not self.rooms:
             raise Refused(Code.NOT_JOINED, "Join a room first.")
         raise Refused(Code.BAD_DATA, "Name the room: you are in several.")
@@ -138,45 +133,20 @@ class Requests:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def send(self, send: Send, size: int) -> None:
+    def send(self, say: Say, size: int) -> None:
         """Pass on a message of `size` bytes, to a room or outside any. Raises Refused."""
-        if send.to and send.room is None:
-            self._send_direct(send, size)
+        if say.to and say.room is None:
+            self._send_direct(say, size)
             return
-        membership = self._membership(send.room)
-        say = Say(send.type, send.data, send.id, send.to, send.ephemeral, send.echo)
+        membership = self._membership(say.room)
         self._credit.owe(size)
-        membership.lane.ask(say, partial(self._said, send.id, membership, size))
+        membership.lane.ask(say, _Said(say.id, membership, self._credit, size).answered)
 
-    def _said(self, id: ClientId | None, membership: Membership, size: int, answer: Answer) -> None:
-        self._credit.settle(size)
-        if isinstance(answer, Accepted):
-            if id is None:
-                return
-            seq, data, delivered = answer.seq, answer.data, answer.delivered
-            if seq is None or data is not None or delivered is not None or answer.duplicate:
-                self._ack(id, membership.room, answer)
-            else:
-                # As nearly always: and there are many at a time, one for each message of a block.
-                self._outbox.gather(ack_frame(id, membership.room, seq))
-        elif isinstance(answer, Denied):
-            refusal = refused(answer)
-            self._outbox.send(frames.error(refusal, id, membership.room))
-            if refusal.code is Code.NOT_JOINED:
-                membership.reaffirm()
-        else:
-            raise TypeError(f"not an answer to a message: {answer!r}")
-
-    def _ack(self, id: ClientId, room: RoomName, answer: Accepted) -> None:
-        data, seq = answer.data, answer.seq
-        shown = data if answer.delivered is None else {"delivered": answer.delivered}
-        self._outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=answer.duplicate))
-
-    def _send_direct(self, send: Send, size: int) -> None:
+    def _send_direct(self, say: Say, size: int) -> None:
         self._credit.owe(size)
-        delivered = partial(self._delivered, send.id, size)
+        delivered = partial(self._delivered, say.id, size)
         try:
-            self._services.targets.send(self._session, send, delivered)
+            self._services.targets.send(self._session, say, delivered)
         except Refused:
             self._credit.settle(size)
             raise
@@ -245,6 +215,39 @@ class Requests:
                 self._outbox.send(frames.error(refused(answer), id, room))
             case _:
                 raise TypeError(f"not an answer to a listing: {answer!r}")
+
+
+class _Said(Struct):
+    """A message on its way to the room of its `membership`, `size` bytes long."""
+
+    id: ClientId | None
+    membership: Membership
+    credit: Credit
+    size: int
+
+    def answered(self, answer: Answer) -> None:
+        """Tell the client, if it wants to know."""
+        self.credit.settle(self.size)
+        if isinstance(answer, Accepted):
+            if (id := self.id) is not None:
+                self._ack(id, answer)
+        elif isinstance(answer, Denied):
+            refusal, membership = refused(answer), self.membership
+            membership.outbox.send(frames.error(refusal, self.id, membership.room))
+            if refusal.code is Code.NOT_JOINED:
+                membership.reaffirm()
+        else:
+            raise TypeError(f"not an answer to a message: {answer!r}")
+
+    def _ack(self, id: ClientId, answer: Accepted) -> None:
+        outbox, room = self.membership.outbox, self.membership.room
+        seq, data, delivered = answer.seq, answer.data, answer.delivered
+        if seq is None or data is not None or delivered is not None or answer.duplicate:
+            shown = data if delivered is None else {"delivered": delivered}
+            outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=answer.duplicate))
+        else:
+            # As nearly always: and there are many at a time, one for each message of a block.
+            outbox.gather(ack_frame(id, room, seq))
 
 
 def _not_joined(room: RoomName) -> Refused:

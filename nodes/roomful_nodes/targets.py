@@ -20,7 +20,7 @@ from roomful_nodes.sessions import Sessions
 from roomful_protocol.codecs.events import Person, event_frame
 from roomful_protocol.codecs.internode import pack_roll, pack_to_session, unpack_reached
 from roomful_protocol.errors import Code, Refused
-from roomful_protocol.frames import Send, Target
+from roomful_protocol.frames import Say, Target
 from roomful_protocol.ids import NodeId, home_of
 from roomful_protocol.messages import Direct
 from roomful_protocol.subjects import Subjects
@@ -107,7 +107,7 @@ class Targets:
         for following in self._following:
             await following.close()
 
-    def send(self, sender: Session, send: Send, delivered: Delivered) -> None:
+    def send(self, sender: Session, say: Say, delivered: Delivered) -> None:
         """Show the message to all connections of its targets but the sender's own.
 
         `delivered` is called once with how many that were, cluster-wide. Raises Refused:
@@ -118,11 +118,11 @@ class Targets:
             raise Refused(Code.UNAVAILABLE, "The other nodes cannot be reached; try again.")
         who = Person(sender.user, sender.name, sender.id)
         try:
-            frame = event_frame(send.type, None, sender=who, data=send.data)
+            frame = event_frame(say.type, None, sender=who, data=say.data)
         except ValueError as problem:
             raise Refused(Code.BAD_DATA, str(problem)) from None
-        reached = self._show_here(sender, send.to, frame)
-        elsewhere = self._elsewhere(send.to) if others else []
+        reached = self._show_here(sender, say.to, frame)
+        elsewhere = self._elsewhere(say.to) if others else []
         if elsewhere:
             self._ask(elsewhere, frame, others, _Count(reached, len(elsewhere), delivered))
         else:

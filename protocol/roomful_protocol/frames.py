@@ -50,16 +50,21 @@ class Leave(Struct, frozen=True):
     id: ClientId | None = None
 
 
-class Send(Struct, frozen=True, gc=False):
-    """A message of the application: `type` has a dot in it."""
+class Say(Struct, frozen=True, gc=False):
+    """A message of the application: `type` has a dot in it. It is asked of a room as it was said.
+
+    `room`: as the client named it, if it did; on the way to a room, the command says which.
+    `operator`: sent over the HTTP API or the command line: needs no membership.
+    """
 
     type: str
-    room: RoomName | None = None
     data: object = None
     id: ClientId | None = None
     to: tuple[Target, ...] = ()
     ephemeral: bool = False
     echo: bool = True
+    operator: bool = False
+    room: RoomName | None = None
 
 
 class History(Struct, frozen=True):
@@ -90,7 +95,7 @@ class Bye(Struct, frozen=True):
     id: ClientId | None = None
 
 
-ClientFrame = Join | Leave | Send | History | Members | Auth | Ping | Bye
+ClientFrame = Join | Leave | Say | History | Members | Auth | Ping | Bye
 
 
 @dataclass(frozen=True, slots=True)

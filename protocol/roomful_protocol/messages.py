@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from roomful_protocol.blocks import Entry, Member, Page
 from roomful_protocol.errors import CODES, Code, Refused
-from roomful_protocol.frames import ClientId, Since, Target
+from roomful_protocol.frames import Say as Say
+from roomful_protocol.frames import Since
 from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
 
 
@@ -40,19 +41,6 @@ class Enter(Struct, frozen=True, gc=False):
 
 class Exit(Struct, frozen=True, gc=False):
     reason: Literal["left", "timeout", "node_lost"] = "left"
-
-
-class Say(Struct, frozen=True, gc=False):
-    """A message of the application, durable or ephemeral."""
-
-    type: str
-    data: object
-    id: ClientId | None = None
-    to: tuple[Target, ...] = ()
-    ephemeral: bool = False
-    echo: bool = True
-    # Sent by an operator over the HTTP API or the command line: needs no membership.
-    operator: bool = False
 
 
 class Read(Struct, frozen=True, gc=False):

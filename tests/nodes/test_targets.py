@@ -15,7 +15,7 @@ from roomful_nodes.membership import Membership
 from roomful_nodes.memory_bus import MemoryBus
 from roomful_protocol.codecs.internode import pack_to_session, unpack_reached
 from roomful_protocol.errors import Close
-from roomful_protocol.frames import Send, Target
+from roomful_protocol.frames import Say, Target
 from roomful_protocol.messages import Direct, Receipt
 
 
@@ -183,7 +183,7 @@ async def test_what_a_turn_has_reached_is_told_in_one_message(
     assert sender is not None
     counted: list[int] = []
     for _ in range(20):
-        send = Send("chat.whisper", None, to=(Target("user", "cat"),))
+        send = Say("chat.whisper", to=(Target("user", "cat"),))
         nodes[0].gateway._targets.send(sender, send, counted.append)
     await until(lambda: len(counted) == 20, "counted")
     assert counted == [1] * 20

@@ -13,7 +13,7 @@ from roomful_protocol.codecs.json import loads
 from roomful_protocol.codecs.tree import DEPTH
 from roomful_protocol.codecs.values import pack, pack_ours, unpack
 from roomful_protocol.errors import Code, Refused
-from roomful_protocol.frames import ClientFrame, Send
+from roomful_protocol.frames import ClientFrame, Say
 
 FIELDS = (
     "type", "id", "room", "data", "to", "ephemeral", "echo", "since", "epoch", "before", "after",
@@ -75,7 +75,7 @@ def test_any_bytes(codec: Codec, raw: bytes) -> None:
 def test_any_json_object(frame: dict[str, Any], escaped: bool) -> None:
     raw = json.dumps(frame, ensure_ascii=escaped).encode(errors="surrogatepass")
     result = decoded(JSON, raw)
-    if isinstance(result, Send):
+    if isinstance(result, Say):
         assert JSON.decode(JSON.encode(spell(result))) == result
         assert MSGPACK.decode(MSGPACK.encode(spell(result))) == result
 
@@ -83,7 +83,7 @@ def test_any_json_object(frame: dict[str, Any], escaped: bool) -> None:
 @given(frames_of(msgpack_values))
 def test_any_msgpack_object(frame: dict[str, Any]) -> None:
     result = decoded(MSGPACK, pack(frame))
-    if isinstance(result, Send) and "$bin" not in repr(result.data):
+    if isinstance(result, Say) and "$bin" not in repr(result.data):
         assert MSGPACK.decode(MSGPACK.encode(spell(result))) == result
         assert JSON.decode(JSON.encode(spell(result))) == result
 
@@ -114,12 +114,12 @@ def test_our_own_parts_may_be_as_impossible_to_pack(value: object) -> None:
         pack_ours([value])
 
 
-def spell(send: Send) -> dict[str, object]:
-    """The frame that a client would have sent to be understood as `send`."""
+def spell(say: Say) -> dict[str, object]:
+    """The frame that a client would have sent to be understood as `say`."""
     return {
-        "type": send.type, "room": send.room, "data": send.data, "id": send.id,
-        "ephemeral": send.ephemeral, "echo": send.echo,
-        "to": [{target.kind: target.value} for target in send.to] or None,
+        "type": say.type, "room": say.room, "data": say.data, "id": say.id,
+        "ephemeral": say.ephemeral, "echo": say.echo,
+        "to": [{target.kind: target.value} for target in say.to] or None,
     }  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_no_string_is_taken_for_structure(text: str, keys: list[str]) -> None:
         json.dumps({"type": "a.b", "data": data}, indent=1),
     ):
         sent = JSON.decode(raw.encode())
-        assert isinstance(sent, Send)
+        assert isinstance(sent, Say)
         assert sent.data == data
 
 
@@ -161,7 +161,7 @@ def test_depth_is_bounded_alike(levels: int, lists: bool) -> None:
 @given(st.binary())
 def test_bytes_look_the_same_to_every_client(data: bytes) -> None:
     sent = MSGPACK.decode(pack({"type": "a.b", "data": [data]}))
-    assert isinstance(sent, Send)
+    assert isinstance(sent, Say)
     shown = JSON.encode({"data": sent.data})
     assert loads(shown) == {"data": [data]}
     assert unpack(MSGPACK.shown(shown)) == {"data": [data]}

@@ -20,7 +20,7 @@ from roomful_protocol.frames import (
     Leave,
     Members,
     Ping,
-    Send,
+    Say,
     Since,
     Target,
 )
@@ -58,7 +58,7 @@ def frame_of(tree: Tree) -> ClientFrame:
         if type(kind) is not str:
             raise Refused(Code.BAD_TYPE, "A frame must have a type, which is a string.")
         if "." in kind:
-            return _send(tree, kind, id)
+            return _say(tree, kind, id)
         build = _BUILDERS.get(kind)
         if build is None:
             raise _unknown(kind)
@@ -77,7 +77,7 @@ def _unknown(kind: str) -> Refused:
     )
 
 
-def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
+def _say(tree: Tree, kind: str, id: ClientId | None) -> Say:
     # The length first: whatever is looked up is kept for a while.
     if len(kind) > TYPE_CHARACTERS or not _is_dotted(kind):
         raise Refused(
@@ -87,14 +87,14 @@ def _send(tree: Tree, kind: str, id: ClientId | None) -> Send:
         )
     get = tree.get
     room, to, ephemeral, echo = get("room"), get("to"), get("ephemeral"), get("echo")
-    return Send(
+    return Say(
         kind,
-        None if room is None else _room(room),
         get("data"),
         id,
         () if to is None else _to(to),
         False if ephemeral is None else _flag("ephemeral", ephemeral),
         True if echo is None else _flag("echo", echo),
+        room=None if room is None else _room(room),
     )
 
 
