@@ -102,7 +102,10 @@ class Conversation:
 
     def join(self, join: Join) -> None:
         """Join a room as the client's query asked for."""
-        self._carry_out(join, 0)
+        try:
+            self._dispatch(join, 0)
+        except Exception as failure:
+            self._fail(join, failure)
 
     def _expires_s(self) -> float | None:
         expires_ms = self._identity.expires_ms
@@ -177,28 +180,38 @@ class Conversation:
 
     # -- what comes in -----------------------------------------------------------------------------
 
+    def hear(self) -> None:
+        """Something was read: a sign of life, at this moment. `receive` is told what, then `look`
+        that it was all."""
+        self._heard_at = self._now()
+
     def receive(self, raw: bytes, text: bool) -> None:
         """One message of the client."""
         outbox = self.outbox
         if not outbox.open:
             return
-        self._heard_at = now = self._now()
-        wait_ms = self._rate.take(now)
-        codec = outbox.codec
+        frame: ClientFrame | None = None
+        wait_ms = self._rate.take(self._heard_at)
         try:
             if text is not self._text:
-                raise wrong_kind(codec)
-            frame = codec.decode(raw)
-        except Refused as refusal:
-            outbox.send(frames.error(refusal))
-        else:
-            self._carry_out(frame, len(raw), wait_ms)
+                raise wrong_kind(outbox.codec)
+            frame = outbox.codec.decode(raw)
+            if wait_ms:
+                self._services.metrics.rate_limited.inc()
+                raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
+            if isinstance(frame, Say):
+                self._requests.send(frame, len(raw))
+            else:
+                self._dispatch(frame, len(raw))
+        except Exception as failure:
+            self._fail(frame, failure)
         if wait_ms and self._rate.flooding:
             self._flooded()
 
     def look(self) -> None:
-        """All that was read at a time has been heard. Whoever does not read its answers has no need
-        to ask for more of them."""
+        """All that was read at a time has been heard. Whoever has asked too much already, or does
+        not read its answers, has no need to ask for more of them."""
+        self._credit.look()
         outbox = self.outbox
         if outbox.waiting > HIGH and self._unread is None and outbox.open:
             waiting = self._until_read()
@@ -209,22 +222,21 @@ class Conversation:
             log.warning("session.flooding", session=self.session.id, user=self.session.user)
             self.end(OVERLOADED, delay_ms=FLOODED_MS)
 
-    def _carry_out(self, frame: ClientFrame, size: int, wait_ms: int = 0) -> None:
-        try:
-            if wait_ms:
-                self._services.metrics.rate_limited.inc()
-                raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
-            if isinstance(frame, Say):
-                self._requests.send(frame, size)
-            else:
-                self._dispatch(frame, size)
-        except Refused as refusal:
-            self._refuse(frame, refusal)
-        except Exception:
+    def _fail(self, frame: ClientFrame | None, failure: Exception) -> None:
+        """Tell the client why its message came to nothing. None: it is not even a frame."""
+        if isinstance(failure, Refused):
+            refusal = failure
+        else:
             # A bug of ours: the client that found it keeps its connection.
-            log.exception("session.frame_failed", session=self.session.id, user=self.session.user)
+            who = self.session
+            log.error("session.frame_failed", session=who.id, user=who.user, exc_info=failure)
             told = "The node failed to handle that; it is logged."
-            self._refuse(frame, Refused(Code.HANDLER_FAILED, told))
+            refusal = Refused(Code.HANDLER_FAILED, told)
+        if frame is None or isinstance(frame, Bye):
+            self.outbox.send(frames.error(refusal))
+        else:
+            room = None if isinstance(frame, Auth | Ping) else frame.room
+            self.outbox.send(frames.error(refusal, frame.id, room))
 
     def _dispatch(
         self, frame: Join | Leave | History | Members | Auth | Ping | Bye, size: int
@@ -244,10 +256,6 @@ class Conversation:
             case _:
                 self._requests.look(frame, size)
 
-    def _refuse(self, frame: ClientFrame, refusal: Refused) -> None:
-        room = None if isinstance(frame, Auth | Ping | Bye) else frame.room
-        self.outbox.send(frames.error(refusal, frame.id, room))
-
     def _check_join(self, join: Join) -> None:
         if join.room is not None and not self._identity.may_join(join.room):
             raise Refused(Code.FORBIDDEN, f"Your token does not let you into {join.room}.")
@@ -263,6 +271,7 @@ class Conversation:
 
     async def _until_read(self) -> None:
         self._credit.owe(BYTES)
+        self._credit.look()
         try:
             await self.outbox.drained()
         except Stalled:

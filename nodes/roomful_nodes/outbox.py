@@ -189,7 +189,7 @@ class Outbox:
             return
         self.close = close
         self.send(frames.bye(close, delay_ms=delay_ms, resume=close.reconnect))
-        # Else the client's own Close would not be heard.
+        # Else the client's own Close would not be heard; and it is not paused any more.
         self.resume_reading()
         self.open = False
         self._ended()
@@ -203,7 +203,8 @@ class Outbox:
         self._ended = _nothing
 
     def pause_reading(self) -> None:
-        self._transport.pause_reading()
+        if self.open:
+            self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self.open:

@@ -9,9 +9,10 @@ FLOOD: Final = 10
 
 EXACT_S: Final = 1e-6
 """Sums of times are not more exact than this."""
-ASKS: Final = 256
 BYTES: Final = 1024 * 1024
-"""Questions of a client that may wait for answers, and what they may take."""
+"""What a client's questions may take that wait for answers."""
+ASK_BYTES: Final = 2048
+"""What a question takes besides the client's message, roughly."""
 
 
 class Rate:
@@ -67,26 +68,27 @@ class Credit:
     the bound is reached, and resumed when half of it is free again.
     """
 
-    __slots__ = ("_asks", "_bytes", "_paused", "_reading")
+    __slots__ = ("_bytes", "_paused", "_reading")
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._asks = self._bytes = 0
+        self._bytes = 0
         self._paused = False
 
     def owe(self, size: int) -> None:
         """A question of `size` bytes has been passed on."""
-        self._asks += 1
-        self._bytes += size
-        if self._asks >= ASKS or self._bytes >= BYTES:
+        self._bytes += size + ASK_BYTES
+
+    def look(self) -> None:
+        """Pause if that was too much."""
+        if self._bytes >= BYTES:
             # Again and again while it lasts: others may have resumed the socket meanwhile.
             self._paused = True
             self._reading.pause_reading()
 
     def settle(self, size: int) -> None:
         """The question has been answered."""
-        self._asks -= 1
-        self._bytes -= size
-        if self._paused and self._asks <= ASKS // 2 and self._bytes <= BYTES // 2:
+        self._bytes -= size + ASK_BYTES
+        if self._paused and self._bytes <= BYTES // 2:
             self._paused = False
             self._reading.resume_reading()

@@ -25,6 +25,8 @@ from roomful_protocol.frames import Limits
 Receive = Callable[[bytes, bool], None]
 """Takes one message and whether it came as text. Must not raise."""
 
+_TEXT: Final = WSMsgType.TEXT
+_BINARY: Final = WSMsgType.BINARY
 _CLOSE: Final = 8
 _PONG: Final = 10
 _CLEAN: Final = framed((1000).to_bytes(2, "big"), _CLOSE)
@@ -66,8 +68,10 @@ class _Inbox(WebSocketDataQueue):
 
     def feed_data(self, data: Any, size: int) -> None:
         kind = data[0]
-        if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
-            self.push(data[1], kind is WSMsgType.TEXT)
+        if kind is _TEXT:
+            self.push(data[1], True)
+        elif kind is _BINARY:
+            self.push(data[1], False)
         elif self.socket is not None:
             self.socket.heard(kind, data[1])
 
@@ -124,9 +128,11 @@ class WebSocket(asyncio.Protocol):
             self._transport.pause_reading()
             self._wait(-self._may_read / pace.per_s, self._transport.resume_reading)
         parser = self._parser or self._made_parser()
+        if self._conversation is not None:
+            self._conversation.hear()
         parser.feed_data(data)
-        if (conversation := self._conversation) is not None:
-            conversation.look()
+        if self._conversation is not None:
+            self._conversation.look()
 
     def _made_parser(self) -> WebSocketReader:
         # Without a detour through here: this is the way of every message.

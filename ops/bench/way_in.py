@@ -145,6 +145,8 @@ class Members:
         lines = self._lines
         for start in range(0, len(messages), BATCH):
             batch = messages[start : start + BATCH]
+            for line in lines:
+                line.hear()
             for number, message in enumerate(batch, start):
                 lines[number % len(lines)].receive(message, True)
             self._asked += len(batch)

@@ -17,7 +17,7 @@ from roomful_nodes.auth import Authenticator, Identity, Secrets
 from roomful_nodes.conversation import PING, Conversation
 from roomful_nodes.history import VISIBLE_BYTES
 from roomful_nodes.outbox import HIGH, LOW, PATIENCE_S, Outbox
-from roomful_nodes.rate import ASKS
+from roomful_nodes.rate import ASK_BYTES, BYTES
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
 from roomful_nodes.sessions import Sessions
@@ -75,6 +75,7 @@ class Talk:
         self.ended += 1
 
     def say(self, frame: dict[str, Any]) -> None:
+        self.conversation.hear()
         self.conversation.receive(json.dumps(frame).encode(), True)
         self.conversation.look()
 
@@ -208,11 +209,22 @@ async def test_a_client_that_asks_more_than_is_answered_is_not_read(here: World)
     talk = Talk(here)
     talk.say({"type": "join", "room": "lobby"})
     here.room.silent = True
-    for count in range(ASKS):
-        assert talk.transport.reading, count
-        talk.say({"type": "chat.message", "data": count})
-    assert not talk.transport.reading
-    assert sum(isinstance(ask, Say) for _, ask in here.room.asked) == ASKS
+    while talk.transport.reading:
+        talk.say({"type": "chat.message", "data": "x" * 1000})
+    asked = sum(isinstance(ask, Say) for _, ask in here.room.asked)
+    assert BYTES // (ASK_BYTES + 1100) < asked < BYTES // (ASK_BYTES + 1000)
+
+
+async def test_who_has_asked_too_much_and_goes_is_heard_to_the_end(here: World) -> None:
+    talk = Talk(here)
+    here.room.silent = True
+    talk.say({"type": "join", "room": "lobby"})
+    for _ in range(BYTES // ASK_BYTES):
+        talk.conversation.receive(b'{"type":"chat.message"}', True)
+    talk.say({"type": "bye"})
+    assert talk.ended == 1
+    # Its own Close is to come yet.
+    assert talk.transport.reading
 
 
 async def test_a_client_that_does_not_read_its_answers_is_not_heard(

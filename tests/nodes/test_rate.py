@@ -1,6 +1,6 @@
 """How much one client may ask of a node."""
 
-from roomful_nodes.rate import ASKS, BYTES, FLOOD, Credit, Rate
+from roomful_nodes.rate import ASK_BYTES, BYTES, FLOOD, Credit, Rate
 
 
 class Reader:
@@ -46,12 +46,15 @@ def test_a_client_that_goes_on_whatever_it_is_told_is_a_flood() -> None:
 def test_who_asks_too_much_is_paused_until_half_is_answered() -> None:
     told: list[str] = []
     credit = Credit(Reader(told))
-    for _ in range(ASKS):
-        credit.owe(10)
+    for _ in range(BYTES // ASK_BYTES):
+        credit.look()
+        assert told == []
+        credit.owe(0)
+    credit.look()
     assert told == ["pause"]
-    for _ in range(ASKS // 2):
+    for _ in range(BYTES // ASK_BYTES // 2):
         assert told == ["pause"]
-        credit.settle(10)
+        credit.settle(0)
     assert told == ["pause", "resume"]
 
 
@@ -59,6 +62,7 @@ def test_who_asks_with_too_much_is_paused_too() -> None:
     told: list[str] = []
     credit = Credit(Reader(told))
     credit.owe(BYTES)
+    credit.look()
     assert told == ["pause"]
     credit.settle(BYTES)
     assert told == ["pause", "resume"]

@@ -161,6 +161,7 @@ class Socket:
             if data is None:
                 self._conversation.alive()
             else:
+                self._conversation.hear()
                 self._conversation.receive(data, text=True)
                 self._conversation.look()
 
