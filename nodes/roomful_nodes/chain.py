@@ -6,7 +6,7 @@ entries have been read.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from roomful_protocol.blocks import Block, Entry, Heard
@@ -20,19 +20,13 @@ class Chain:
     """Where the hub stands in a room: everything up to `head`, of the incarnation `epoch`.
 
     `expected` is the highest seq known to exist. Both are 0 while `epoch` is None: not begun.
-    `link` tells how often the connection was lost by which announcements come, and whether it is
-    there.
     """
 
-    def __init__(self, link: Callable[[], tuple[int, bool]]) -> None:
+    def __init__(self) -> None:
         self.epoch: str | None = None
         self.head = 0
         self.expected = 0
         self._ahead: deque[Heard] = deque()
-        # Records that this node has written and heard, and that may be announced yet. Those that
-        # are forgotten are heard once more, as old: nothing need be announced for long.
-        self._own: deque[int] = deque(maxlen=AHEAD)
-        self._link, self._linked = link, link()
         self._bytes = 0
 
     @property
@@ -48,49 +42,24 @@ class Chain:
     def begin(self, epoch: str, head: int) -> None:
         """Take up the room after `head`, forgetting all else."""
         self.epoch, self.head, self.expected = epoch, head, head
-        # A log that has lost its end gives positions out again.
-        self._own.clear()
         self._forget()
 
     def expect(self, seq: int) -> None:
         self.expected = max(self.expected, seq)
 
-    def hear_own(self, block: Block, position: int) -> Sequence[Entry]:
-        """The entries of a block that this node itself has written, as the log's record at
-        `position`, if that is just what comes next: then it need not be announced."""
-        if block.epoch != self.epoch or block.first != self.head + 1 or self._ahead:
-            return ()
-        self._announced().append(position)
-        self.expect(block.last)
-        self.head = block.last
-        return block.entries
-
-    def has_heard(self, position: int) -> bool:
-        """Whether the record that is announced now was heard as this node's own."""
-        own = self._announced()
-        while own and own[0] < position:
-            own.popleft()
-        if not own or own[0] != position:
-            return False
-        own.popleft()
-        return True
-
-    def _announced(self) -> deque[int]:
-        """Its own records that may still be announced: none from before a loss, or while it lasts.
-        Who took those for heard would be deaf to a log that has lost its end, and gives their
-        positions out again."""
-        if (linked := self._link()) != self._linked:
-            self._linked = linked
-            self._own.clear()
-        return self._own
+    def hear_next(self, heard: Heard | Block) -> Sequence[Entry] | None:
+        """The entries of `heard`, if it is just what comes next; else None, and nothing is done."""
+        if heard.first != self.head + 1 or heard.epoch != self.epoch or self._ahead:
+            return None
+        self.head = last = heard.last
+        if last > self.expected:
+            self.expected = last
+        return heard.entries
 
     def hear(self, heard: Heard) -> Sequence[Entry]:
         """The entries that are next now that `heard` was announced: none if it is old or early."""
-        if heard.first == self.head + 1 and not self._ahead:
-            self.head = last = heard.last
-            if last > self.expected:
-                self.expected = last
-            return heard.entries
+        if (entries := self.hear_next(heard)) is not None:
+            return entries
         self.expect(heard.last)
         if heard.first > self.head + 1:
             self.expect(heard.first - 1)

@@ -5,7 +5,7 @@ is told anything out of order meanwhile. A member is served live from exactly wh
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -57,12 +57,11 @@ class Feed:
         loop: asyncio.AbstractEventLoop,
         tasks: Tasks,
         metrics: Metrics,
-        link: Callable[[], tuple[int, bool]],
     ) -> None:
         self.room = room
         self._reader, self._history, self._patience = reader, history, patience
         self._tasks, self._metrics = tasks, metrics
-        self._chain = Chain(link)
+        self._chain = Chain()
         self._ring = Ring()
         self._fanout = Fanout(loop, metrics)
         self._held: dict[Follower, _Held] = {}
@@ -84,14 +83,16 @@ class Feed:
 
     # -- hearing -----------------------------------------------------------------------------------
 
-    def hear_own(self, block: Block, position: int) -> None:
-        """A block of this node's own was committed: heard now, if it is just what comes next."""
-        self._pass_on(self._chain.hear_own(block, position))
+    def hear_own(self, block: Block) -> bool:
+        """A block of this node's own was committed. False if it is not just what comes next: then
+        it is not heard."""
+        if (entries := self._chain.hear_next(block)) is None:
+            return False
+        self._pass_on(entries)
+        return True
 
     def hear(self, record: Record) -> None:
         """A block was committed."""
-        if self._chain.has_heard(record.position):
-            return
         try:
             heard = unpack_heard(record.data)
         except ValueError:
@@ -227,11 +228,10 @@ class Feed:
             if answer.head <= self.head or not again:
                 return answer
         answer = await self._read_after(self.head - again)
-        if answer.entries and answer.entries[-1].seq <= self.head < answer.head:
-            # The last one of its page, and answers end with a page.
-            return (
-                answer if self._contradicts(answer.entries) else await self._read_after(self.head)
-            )
+        ended = answer.entries and answer.entries[-1].seq <= self.head < answer.head
+        if ended and not self._contradicts(answer.entries):
+            # That was the last one of its page, and answers end with a page.
+            return await self._read_after(self.head)
         return answer
 
     async def _read_after(self, seq: int) -> Entries:

@@ -28,15 +28,24 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A feed, how many memberships hold it, and what it follows once that is established."""
+    """A feed, how many memberships hold it, and what it follows once that is established: what the
+    room's log announces, and the live subject. `settling`: while that is being established."""
 
     feed: Feed
     holders: int = 0
-    following: tuple[Following, ...] = ()
+    announced: Following | None = None
+    live: Following | None = None
+    settling: bool = False
 
 
 class Hub:
-    """Feeds by room. Hold one with `feed`, and let it go with `release`, as often."""
+    """Feeds by room. Hold one with `feed`, and let it go with `release`, as often.
+
+    A room that this very node writes to need not be announced to it: who has heard a block of its
+    own, as just what comes next, has heard all that there is, and nobody else writes until the
+    room is left here (`heed`), or the node's lease is in doubt (`doubt`). Then the feed follows
+    what is announced, and reads what it may have missed before that.
+    """
 
     def __init__(
         self,
@@ -57,6 +66,7 @@ class Hub:
         # The feeds' own reading, on nobody's behalf.
         self._reader = Sender(session=f"{node}-hub", user="", name="", node=node, attach="")
         self._open: dict[RoomName, _Open] = {}
+        self._doubting = False
         self._lingering = Delays[_Open](LINGER_S, self._expire, loop)
         self._patience = patience(loop)
 
@@ -67,14 +77,12 @@ class Hub:
         """The feed of `room`, opened if it is not; to be released."""
         opened = self._open.get(room)
         if opened is None:
-            bus = self._bus
             feed = Feed(
                 room, reader=self._reader, history=self.history, patience=self._patience,
                 loop=self._loop, tasks=self._tasks, metrics=self._metrics,
-                link=lambda: (bus.losses, bus.connected),
             )  # fmt: skip
             opened = self._open[room] = _Open(feed)
-            self._tasks.start(self._follow(opened), f"follow {room}")
+            self._begin(opened)
         if not opened.holders:
             self._lingering.call_off(opened)
         opened.holders += 1
@@ -93,20 +101,42 @@ class Hub:
         if (opened := self._open.get(room)) is not None:
             opened.feed.hear_live(live)
 
-    def hear_own(self, room: RoomName, block: Block, position: int) -> None:
-        """What a room of this very node has written, and its log acknowledged as its record at
-        `position`."""
+    def hear_own(self, room: RoomName, block: Block) -> None:
+        """What a room of this very node has written, and its log acknowledged."""
+        if (opened := self._open.get(room)) is None:
+            return
+        try:
+            heard = opened.feed.hear_own(block)
+        except Exception:
+            # As where the log announces it: no listener's fault harms whoever tells it.
+            log.exception("hub.listener_failed", room=room)
+            return
+        if not heard:
+            if opened.announced is None:
+                opened.feed.check()
+        elif opened.announced is not None and not self._doubting:
+            announced, opened.announced = opened.announced, None
+            self._tasks.start(announced.close(), f"unfollow {room}")
+
+    def heed(self, room: RoomName) -> None:
+        """This node has ended writing to `room`: others may, from now on."""
         if (opened := self._open.get(room)) is not None:
-            try:
-                opened.feed.hear_own(block, position)
-            except Exception:
-                # As where the log announces it: no listener's fault harms whoever tells it.
-                log.exception("hub.listener_failed", room=room)
+            self._begin(opened)
+
+    def doubt(self, doubting: bool) -> None:
+        """Others may write to any room while this node's lease is in doubt."""
+        self._doubting = doubting
+        if doubting:
+            for opened in self._open.values():
+                self._begin(opened)
 
     def check(self) -> None:
         """Announcements may have been missed, by a lost connection say: compare all with owners."""
         for opened in self._open.values():
-            opened.feed.check()
+            if opened.announced is None:
+                self._begin(opened)
+            else:
+                opened.feed.check()
 
     async def close(self) -> None:
         """Stop following. The memberships must have gone."""
@@ -116,13 +146,22 @@ class Hub:
             await self._close(opened)
         self._patience.close()
 
+    def _begin(self, opened: _Open) -> None:
+        """Have what the room's log announces followed, if it is not; and checked."""
+        if opened.announced is None and not opened.settling:
+            opened.settling = True
+            self._tasks.start(self._follow(opened), f"follow {opened.feed.room}")
+
     async def _follow(self, opened: _Open) -> None:
         feed = opened.feed
-        announced = await self._log.follow(feed.room, feed.hear)
-        live = await self._bus.subscribe(
-            self._subjects.live(feed.room), partial(self._heard_live, feed)
-        )
-        opened.following = (announced, live)
+        try:
+            opened.announced = await self._log.follow(feed.room, feed.hear)
+            if opened.live is None:
+                opened.live = await self._bus.subscribe(
+                    self._subjects.live(feed.room), partial(self._heard_live, feed)
+                )
+        finally:
+            opened.settling = False
         if self._open.get(feed.room) is not opened:
             await self._close(opened)
             return
@@ -142,6 +181,8 @@ class Hub:
 
     async def _close(self, opened: _Open) -> None:
         opened.feed.close()
-        following, opened.following = opened.following, ()
+        following = (opened.announced, opened.live)
+        opened.announced = opened.live = None
         for one in following:
-            await one.close()
+            if one is not None:
+                await one.close()

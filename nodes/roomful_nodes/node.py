@@ -94,7 +94,7 @@ class Node:
         return RoomHost(
             self.id, kinds=kinds, log=seams.log, archive=seams.archive, clock=seams.clock,
             new_id=seams.new_id, tasks=self.tasks, live=self._live, wrote=self._wrote,
-            beacon=self._beacon,
+            left=self._left, doubt=self._doubt, beacon=self._beacon,
             limits=Limits(settings.mailbox, settings.handler_timeout_s),
             idle_s=settings.idle_s, grace_s=settings.grace_s,
             # Nobody asks for so long about what a room has decided.
@@ -178,11 +178,17 @@ class Node:
                 checked = losses
                 self._hub.check()
 
-    def _wrote(self, room: RoomName, block: Block, position: int, seconds: float) -> None:
-        self._hub.hear_own(room, block, position)
+    def _wrote(self, room: RoomName, block: Block, seconds: float) -> None:
+        self._hub.hear_own(room, block)
         self.metrics.blocks.inc()
         self.metrics.entries.inc(len(block.entries))
         self.metrics.append_seconds.observe(seconds)
+
+    def _left(self, room: RoomName) -> None:
+        self._hub.heed(room)
+
+    def _doubt(self, doubting: bool) -> None:
+        self._hub.doubt(doubting)
 
     def _counted(self, info: NodeInfo) -> NodeInfo:
         self._gauge()

@@ -11,9 +11,12 @@ from roomful_rooms.log import Log, Shortened
 from roomful_rooms.tasks import Tasks, end
 
 Failed = Callable[[BaseException], None]
-Wrote = Callable[[RoomName, Block, int, float], None]
-"""Told of each block that the log has acknowledged: of which room, where, and the seconds that it
-took. It must not raise."""
+Wrote = Callable[[RoomName, Block, float], None]
+"""Told of each block that the log has acknowledged: of which room, and the seconds that it took. It
+must not raise."""
+Left = Callable[[RoomName], None]
+"""Told when nothing more will be written to a room here: others may write, from then on. It must
+not raise."""
 
 
 class Appends:

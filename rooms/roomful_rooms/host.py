@@ -13,7 +13,7 @@ import structlog
 from roomful_protocol.ids import NodeId, Partition, RoomName, partition_of
 from roomful_protocol.messages import MOVED, Command, Live
 from roomful_rooms.actor import Limits, RoomActor
-from roomful_rooms.appends import Wrote
+from roomful_rooms.appends import Left, Wrote
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.costs import Costs, Loaded
 from roomful_rooms.draft import Answered
@@ -43,7 +43,8 @@ log_ = structlog.get_logger()
 class RoomHost:
     """Runs the rooms of the partitions that this node holds.
 
-    `beacon` is told now and then how far a room is, and whether other nodes may listen.
+    `beacon` is told now and then how far a room is, and whether other nodes may listen; `doubt`
+    whether the lease is in doubt, when that changes.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class RoomHost:
         tasks: Tasks,
         live: Callable[[RoomName, Live], None],
         beacon: Callable[[RoomName, int, bool], None],
-        wrote: Wrote = lambda _room, _block, _position, _seconds: None,
+        wrote: Wrote = lambda _room, _block, _seconds: None,
+        left: Left = lambda _room: None,
+        doubt: Callable[[bool], None] = lambda _doubting: None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         idle_s: float = 300,
         grace_s: float = 15,
@@ -68,9 +71,9 @@ class RoomHost:
         self._node = node
         self._kinds, self._log, self._archive = kinds, log, archive
         self._clock, self._new_id, self._tasks = clock, new_id, tasks
-        self._now = clock.monotonic
-        self._live, self._beacon, self._wrote, self._limits = live, beacon, wrote, limits
-        self._idle_s = idle_s
+        self._live, self._beacon, self._limits = live, beacon, limits
+        self._wrote, self._left, self._doubt = wrote, left, doubt
+        self._now, self._idle_s = clock.monotonic, idle_s
         # Rooms take turns, so that the loop is not held up by all of them at once.
         self._turns, self._turn = ceil(forget_s / TEND_S), 0
         self._epochs = Epochs(new_id, incarnation)
@@ -107,7 +110,7 @@ class RoomHost:
         journal = Journal(
             room, term, self._node, log=self._log, archive=self._archive, clock=self._clock,
             new_id=self._new_id, epochs=self._epochs, tasks=self._tasks, keep=kind.history,
-            wrote=self._wrote,
+            wrote=self._wrote, left=self._left,
         )  # fmt: skip
         actor = RoomActor(
             kind, journal, clock=self._clock, tasks=self._tasks, limits=self._limits,
@@ -219,6 +222,7 @@ class RoomHost:
         if self._suspended == self._certain:
             self._suspended = not self._suspended
             log_.warning("host.suspended" if self._suspended else "host.resumed")
+            self._doubt(self._suspended)
 
     async def close(self) -> None:
         """Stop all rooms in good order, and start none any more."""

@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 
-from msgspec import Struct
-
 from roomful_protocol.blocks import Block, Member, Snapshot
 from roomful_protocol.codecs.stored import pack_block
 from roomful_protocol.ids import NodeId, RoomName, SessionId
 from roomful_protocol.messages import Answer
-from roomful_rooms.appends import Appends, Wrote
+from roomful_rooms.appends import Appends, Left, Wrote
 from roomful_rooms.checkpoints import Checkpoints
 from roomful_rooms.clock import Clock, NewId
 from roomful_rooms.draft import Answered, Draft, give
@@ -31,15 +29,6 @@ from roomful_rooms.tasks import Tasks, end
 
 class Fenced(Exception):
     """Another activation writes to this room: nothing of this one's draft has happened."""
-
-
-class _Sent(Struct):
-    """A block on its way to the log since `at`, with the `snapshot` that is due behind it."""
-
-    draft: Draft
-    block: Block
-    snapshot: Snapshot | None
-    at: float
 
 
 class Journal:
@@ -59,6 +48,7 @@ class Journal:
         tasks: Tasks,
         keep: int,
         wrote: Wrote,
+        left: Left,
     ) -> None:
         self.room, self.term = room, term
         self.writer = f"{node}.{new_id()[:12]}"
@@ -66,7 +56,7 @@ class Journal:
         self.recent = Recent("", 0, ())
         self.draft = Draft(room, 1)
         self._log, self._archive, self._clock = log, archive, clock
-        self._epochs, self._tasks, self._wrote = epochs, tasks, wrote
+        self._epochs, self._tasks, self._wrote, self._left = epochs, tasks, wrote, left
         self._appends = Appends(room, log=log, epochs=epochs, tasks=tasks)
         self._checkpoints = Checkpoints(room, archive, clock, tasks, keep)
         self._number = 0
@@ -118,7 +108,7 @@ class Journal:
             await self._appends.append(pack_block(block), held.position)
         except Conflict:
             return False
-        self._wrote(self.room, block, self._appends.position, self._clock.monotonic() - since)
+        self._wrote(self.room, block, self._clock.monotonic() - since)
         self._epochs.begun(self.room)
         self._checkpoints.begin(self.recent, held.blocks)
         if not held.whole:
@@ -183,20 +173,19 @@ class Journal:
         block = self._block(draft)
         # Of the room as it is now: later drafts must not be in it.
         snapshot = self._snapshot(draft.last) if self._checkpoints.due(draft.bytes) else None
-        sent = _Sent(draft, block, snapshot, self._clock.monotonic())
-        self._appends.begin(pack_block(block), partial(self._stored, sent), self._fail)
+        stored = partial(self._stored, draft, block, snapshot, self._clock.monotonic())
+        self._appends.begin(pack_block(block), stored, self._fail)
 
-    def _stored(self, sent: _Sent) -> None:
-        """The log has acknowledged it."""
+    def _stored(self, draft: Draft, block: Block, snapshot: Snapshot | None, since: float) -> None:
+        """The log has acknowledged `block`, `since` whose writing a `snapshot` may be due."""
         try:
-            seconds = self._clock.monotonic() - sent.at
-            self.recent.add(sent.block.entries)
+            self.recent.add(block.entries)
             self._checkpoints.blocks += 1
-            self._wrote(self.room, sent.block, self._appends.position, seconds)
-            if sent.snapshot is None:
-                self._answered(sent.draft)
+            self._wrote(self.room, block, self._clock.monotonic() - since)
+            if snapshot is None:
+                self._answered(draft)
             else:
-                waiting = self._checkpointed(sent.draft, sent.snapshot)
+                waiting = self._checkpointed(draft, snapshot)
                 self._pausing = self._tasks.start(waiting, f"pause {self.room}")
                 self._pausing.add_done_callback(self._if_cancelled)
         except Exception as reason:
@@ -266,6 +255,7 @@ class Journal:
         # They lead to the actor, which leads here: no cycle may be left of a room that is closed.
         self._again, self._ended = _nothing, _nothing
         self._appends.abandon()
+        self._left(self.room)
         self._checkpoints.abandon()
         end(self._pausing)
         self._pausing = None

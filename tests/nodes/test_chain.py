@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful_nodes.chain import AHEAD, Chain
-from roomful_protocol.blocks import Block, Entry, Heard
+from roomful_protocol.blocks import Entry, Heard
 
 
 def block(first: int, count: int = 1) -> Heard:
@@ -13,7 +13,7 @@ def block(first: int, count: int = 1) -> Heard:
 
 
 def begun(head: int = 0) -> Chain:
-    chain = Chain(lambda: (0, True))
+    chain = Chain()
     chain.begin("e", head)
     return chain
 
@@ -37,41 +37,15 @@ def test_a_block_heard_twice_is_ignored() -> None:
     assert seqs(chain.hear(block(2, 1))) == []
 
 
-def own(first: int, epoch: str = "e") -> Block:
-    entries = block(first).entries
-    return Block(1, "n1.x", first, epoch, first, 0, 0, entries)
-
-
-def test_of_ones_own_blocks_so_many_are_known_again_and_all_others_are_old() -> None:
-    chain, last = begun(), 10 * AHEAD
-    for number in range(1, last + 1):
-        assert seqs(chain.hear_own(own(number), number)) == [number]
-    assert len(chain._own) == AHEAD
-    assert not chain.has_heard(1)
-    assert seqs(chain.hear(block(1))) == []
-    assert chain.has_heard(last)
-    assert not chain._own
-
-
-def test_a_record_of_another_epoch_is_none_of_ones_own_though_it_has_the_same_position() -> None:
+def test_only_what_comes_just_next_is_heard_as_such() -> None:
     chain = begun()
-    chain.hear_own(own(1), 7)
-    chain.begin("e2", 0)
-    assert not chain.has_heard(7)
-
-
-def test_nor_is_one_that_is_announced_after_a_loss_or_was_written_while_it_lasted() -> None:
-    link = (0, True)
-    chain = Chain(lambda: link)
-    chain.begin("e", 0)
-    chain.hear_own(own(1), 7)
-    link = (1, False)
-    assert not chain.has_heard(7)
-    chain.hear_own(own(2), 8)
-    link = (1, True)
-    assert not chain.has_heard(8)
-    chain.hear_own(own(3), 9)
-    assert chain.has_heard(9)
+    assert seqs(chain.hear_next(block(1, 2))) == [1, 2]
+    assert seqs(chain.hear_next(block(3, 0))) == []
+    for other in (block(2), block(4), Heard("e2", 3, 0, block(3).entries)):
+        assert chain.hear_next(other) is None
+    chain.hear(block(4))
+    assert chain.hear_next(block(3)) is None, "though it would fill the hole: that is being read"
+    assert (chain.head, chain.expected) == (2, 4)
 
 
 def test_what_comes_after_a_hole_waits_until_it_is_filled() -> None:

@@ -61,3 +61,57 @@ async def test_closing_stops_following_and_forgets_late_releases(here: World) ->
     assert followers(here) == 0
     ann.membership.detach()
     assert len(here.hub) == 0
+
+
+# -- rooms of this very node -----------------------------------------------------------------------
+
+
+def write_here(here: World, *, announced: bool = True) -> None:
+    here.hub.hear_own("lobby", here.room.commit(EVERYONE, times=int(announced)))
+
+
+async def test_a_room_that_this_node_writes_to_need_not_be_announced(here: World) -> None:
+    ann = await here.joined("ann")
+    write_here(here)
+    await until(lambda: not followers(here))
+    write_here(here, announced=False)
+    assert ann.seqs == [1, 2]
+
+
+async def test_one_that_it_has_left_is_followed_and_what_was_missed_is_read(here: World) -> None:
+    ann = await here.joined("ann")
+    write_here(here)
+    await until(lambda: not followers(here))
+    here.room.say("another's", "unheard")
+    here.hub.heed("lobby")
+    here.hub.heed("lobby")
+    here.hub.heed("elsewhere")
+    await until(lambda: ann.seqs == [1, 2, 3])
+    here.room.say("heard")
+    await until(lambda: ann.seqs == [1, 2, 3, 4])
+    assert followers(here) == 1
+
+
+async def test_while_the_lease_is_in_doubt_others_are_heard(here: World) -> None:
+    ann = await here.joined("ann")
+    write_here(here)
+    await until(lambda: not followers(here))
+    here.room.say("another's")
+    here.hub.doubt(True)
+    await until(lambda: ann.seqs == [1, 2])
+    write_here(here)
+    await turns()
+    assert followers(here) == 1
+    here.hub.doubt(False)
+    write_here(here)
+    await until(lambda: not followers(here))
+    assert ann.seqs == [1, 2, 3, 4]
+
+
+async def test_a_check_has_the_rooms_of_this_node_followed_too(here: World) -> None:
+    ann = await here.joined("ann")
+    write_here(here)
+    await until(lambda: not followers(here))
+    here.room.say("another's")
+    here.hub.check()
+    await until(lambda: ann.seqs == [1, 2] and followers(here) == 1)

@@ -79,3 +79,4 @@ async def test_nothing_is_left_of_a_room_that_is_dropped(
         w.asked.clear()
         await turns(20)
         assert [one() for one in left] == [None, None]
+        assert node.left == [ROOM]

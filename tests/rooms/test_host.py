@@ -167,7 +167,10 @@ async def test_past_its_lease_a_host_serves_nobody_and_then_again() -> None:
         await asyncio.sleep(1)
         late = ann.say("late")
         assert isinstance(await late.answered(), Moved)
+        node.host.serve_until(0)
+        assert node.doubts == [True]
         node.host.serve_until(clock().monotonic() + 1)
+        assert node.doubts == [True, False]
         assert isinstance(await ann.again(late).answered(), Accepted)
         assert w.said() == ["in time", "late"]
 
@@ -181,6 +184,7 @@ async def test_what_is_released_has_finished_and_left_a_snapshot() -> None:
         await node.host.release(partition_of(ROOM))
         assert isinstance(said.answer, Accepted)
         assert running(node) == set()
+        assert node.left == [ROOM]
         assert node.archive.saved[-1] == "snap"
         assert isinstance(await ann.say("too late").answered(), Moved)
 

@@ -117,12 +117,15 @@ class Node:
         self.lives: list[tuple[str, Live]] = []
         self.beacons: list[tuple[str, int, bool]] = []
         self.blocks: list[Block] = []
+        self.left: list[str] = []
+        self.doubts: list[bool] = []
         self.host = RoomHost(
             name, kinds=Kinds(default=kind), log=self.log, archive=self.archive, clock=clock(),
             new_id=world.new_id, tasks=self.tasks, limits=limits, idle_s=idle_s,
             live=lambda room, live: self.lives.append((room, live)),
             beacon=lambda *told: self.beacons.append(told),
-            wrote=lambda _room, block, _position, _seconds: self.blocks.append(block),
+            wrote=lambda _room, block, _seconds: self.blocks.append(block),
+            left=self.left.append, doubt=self.doubts.append,
         )  # fmt: skip
 
     def own(self, term: int, partitions: Iterable[Partition] = range(PARTITIONS)) -> None:
