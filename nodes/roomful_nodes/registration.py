@@ -20,7 +20,8 @@ EXPIRY_LATE_S = 2.0
 RENEWALS = 5
 """A lease is renewed so often in its time."""
 AGAIN_S = 0.02
-"""Pause before another attempt, where it is known what was wrong with the last one."""
+"""Pause before another attempt, where it is known what was wrong with the last one; twice as long
+before each further one, as a store that was put back has what nobody knows of until it expires."""
 
 log = structlog.get_logger()
 
@@ -83,8 +84,12 @@ class Registration:
 
     async def keep(self) -> None:
         """Renew until cancelled, or replaced."""
+        again_s = AGAIN_S
         while not self.replaced.is_set():
-            pause_s = self._lease_s / RENEWALS if await self._renewed() else AGAIN_S
+            if await self._renewed():
+                pause_s, again_s = self._lease_s / RENEWALS, AGAIN_S
+            else:
+                pause_s, again_s = again_s, min(2 * again_s, self._lease_s / RENEWALS)
             await asyncio.sleep(pause_s)
 
     async def keep_sound(self) -> None:

@@ -9,7 +9,7 @@ from tests.support.virtual_time import VirtualLoop, clock, until, virtual
 
 from roomful_nodes.registration import EXPIRY_LATE_S, RENEWALS, Registration
 from roomful_nodes.view import NodeInfo, View, key_of
-from roomful_rooms.directory import Conflict, Unavailable
+from roomful_rooms.directory import Conflict, Item, Unavailable
 from roomful_rooms.memory_directory import DirectoryStore, MemoryDirectory
 from roomful_rooms.memory_link import Link
 from roomful_rooms.tasks import Tasks
@@ -152,6 +152,28 @@ async def test_a_renewal_that_was_made_without_an_answer_is_recognised() -> None
             assert node.serves
             assert node.listed
         assert node.returns == 0
+
+
+@virtual
+async def test_a_store_that_was_put_back_is_not_asked_all_the_time_until_its_lease_is_over() -> (
+    None
+):
+    async with registered() as node:
+        asked = list[float]()
+
+        async def put(key: str, value: bytes, after: int, ttl_s: int | None = None) -> int:
+            asked.append(now())
+            return await MemoryDirectory.put(node.directory, key, value, after, ttl_s)
+
+        old = node.store.newest[key_of(ME)]
+        await asyncio.sleep(3 * LEASE_S)
+        node.directory.put = put  # type: ignore[method-assign]
+        node.store.newest[key_of(ME)] = Item(old.key, old.value, old.revision)
+        await until(lambda: asked)
+        await asyncio.sleep(LEASE_S)
+        assert len(asked) < 3 * LEASE_S
+        node.store.newest[key_of(ME)] = Item(old.key, None, node.view.revision(key_of(ME)) + 1)
+        await until(lambda: node.serves, within_s=2 * LEASE_S / RENEWALS)
 
 
 @virtual
