@@ -60,11 +60,11 @@ class Say(Struct, frozen=True, gc=False):
     type: str
     data: object = None
     id: ClientId | None = None
+    room: RoomName | None = None
     to: tuple[Target, ...] = ()
     ephemeral: bool = False
     echo: bool = True
     operator: bool = False
-    room: RoomName | None = None
 
 
 class History(Struct, frozen=True):

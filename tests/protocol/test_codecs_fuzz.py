@@ -152,9 +152,10 @@ def test_a_key_twice_is_always_noticed(members: list[tuple[str, str]], colon: st
 def test_depth_is_bounded_alike(levels: int, lists: bool) -> None:
     value: object = 1.5
     for _ in range(levels):
-        value = [value] if lists else {"x": value}
-    frame = {"type": "a.b", "data": value}
-    for codec, raw in ((JSON, json.dumps(frame).encode()), (MSGPACK, pack(frame))):
+        value = [value] if lists else {"": value}
+    frame = {"data": value, "type": "a.b"}
+    dense = json.dumps(frame, separators=(",", ":")).encode()
+    for codec, raw in ((JSON, json.dumps(frame).encode()), (JSON, dense), (MSGPACK, pack(frame))):
         assert isinstance(decoded(codec, raw), Refused) == (levels + 1 > DEPTH)
 
 

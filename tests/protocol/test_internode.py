@@ -59,7 +59,7 @@ ASKS: list[Ask] = [
     Exit(),
     Exit("node_lost"),
     Say("chat.message", {"text": "hi", "list": [1, [2.5, None]], "raw": b"\x00"}, "id-1"),
-    Say("a.b", None, 7, (Target("user", "bob"), Target("session", "b-1")), True, False, True),
+    Say("a.b", None, 7, None, (Target("user", "bob"), Target("session", "b-1")), True, False, True),
     Read(),
     Read(after=3, limit=10),
     Read(before=3),

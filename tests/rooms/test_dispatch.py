@@ -88,7 +88,7 @@ def test_leaving_is_for_those_who_are_here_over_their_own_attachment() -> None:
 
 
 def test_a_message_is_handed_over_as_it_was_asked() -> None:
-    say = Say("chat.message", {"x": 1}, 7, (Target("user", "bob"),), ephemeral=True, echo=False)
+    say = Say("chat.message", {"x": 1}, 7, None, (Target("user", "bob"),), True, echo=False)
     assert asked(room(ANN), ANN, say) == Message(
         "chat.message", {"x": 1}, member_of(ANN), 7, (Target("user", "bob"),), True, False
     )

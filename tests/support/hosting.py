@@ -268,7 +268,7 @@ class Person:
         self, data: object, type: str = "chat.message", id: ClientId | None = None,
         to: tuple[Target, ...] = (), *, ephemeral: bool = False, echo: bool = True,
     ) -> Asked:  # fmt: skip
-        say = Say(type, data, id, to, ephemeral, echo)
+        say = Say(type, data, id, None, to, ephemeral, echo)
         return self.ask(say, 0 if ephemeral else None)
 
     def who(self) -> Asked:

@@ -36,6 +36,9 @@ _NODE_TYPES: Final = frozenset(
     ("hello", "joined", "left", "ack", "error", "presence", "pong", "gap", "lagging")
 )
 
+_RARE: Final = frozenset(("to", "ephemeral", "echo"))
+"""Most messages have none of these fields."""
+
 Tree = dict[str, Any]
 
 _dotted: Final = pattern(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+").fullmatch
@@ -52,7 +55,9 @@ def id_of(tree: Tree) -> ClientId | None:
 
 def frame_of(tree: Tree) -> ClientFrame:
     """The frame that `tree` spells. Raises Refused, with the frame's id if that is sound."""
-    id = _id(tree.get("id"))
+    id = tree.get("id")
+    if id is not None and type(id) is not int:
+        id = _id(id)
     try:
         kind = tree.get("type")
         if type(kind) is not str:
@@ -85,16 +90,20 @@ def _say(tree: Tree, kind: str, id: ClientId | None) -> Say:
             "A type of an application is <namespace>.<action>, of letters, digits, _ and -, "
             f"at most {TYPE_CHARACTERS} characters.",
         )
-    get = tree.get
-    room, to, ephemeral, echo = get("room"), get("to"), get("ephemeral"), get("echo")
+    data, room = tree.get("data"), tree.get("room")
+    if room is not None:
+        room = _room(room)
+    if _RARE.isdisjoint(tree):
+        return Say(kind, data, id, room)
+    to, ephemeral, echo = tree.get("to"), tree.get("ephemeral"), tree.get("echo")
     return Say(
         kind,
-        get("data"),
+        data,
         id,
+        room,
         () if to is None else _to(to),
         False if ephemeral is None else _flag("ephemeral", ephemeral),
         True if echo is None else _flag("echo", echo),
-        room=None if room is None else _room(room),
     )
 
 

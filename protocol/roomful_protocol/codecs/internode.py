@@ -106,6 +106,7 @@ def _say_in(type: Any, data: Any, id: Any, to: Any, flags: Any) -> Say:
         type,
         data,
         id,
+        None,
         tuple([Target(kind, value) for kind, value in to]) if to else (),
         bool(flags & _EPHEMERAL),
         bool(flags & _ECHO),
