@@ -14,7 +14,7 @@ from roomful_nodes.session import Session
 from roomful_protocol import frames
 from roomful_protocol.codecs.events import ack_frame, history_frame
 from roomful_protocol.errors import TOO_SLOW, Close, Code, Refused
-from roomful_protocol.frames import ClientId, History, Join, Leave, Members, Say, person
+from roomful_protocol.frames import ClientId, Frame, History, Join, Leave, Members, Say, person
 from roomful_protocol.ids import RoomName, attachment
 from roomful_protocol.messages import (
     Accepted,
@@ -138,7 +138,10 @@ class Requests:
         if say.to and say.room is None:
             self._send_direct(say, size)
             return
-        membership = self._membership(say.room)
+        # This is the way of every message: so it is found here, and only missed there.
+        membership = self._only if say.room is None else self.rooms.get(say.room)
+        if membership is None:
+            membership = self._membership(say.room)
         self._credit.owe(size)
         membership.lane.ask(say, _Said(say.id, membership, self._credit, size).answered)
 
@@ -228,26 +231,28 @@ class _Said(Struct):
     def answered(self, answer: Answer) -> None:
         """Tell the client, if it wants to know."""
         self.credit.settle(self.size)
+        id, membership = self.id, self.membership
         if isinstance(answer, Accepted):
-            if (id := self.id) is not None:
-                self._ack(id, answer)
+            if id is None:
+                return
+            seq, delivered = answer.seq, answer.delivered
+            if seq is None or answer.data is not None or delivered is not None or answer.duplicate:
+                membership.outbox.send(_ack(id, membership.room, answer))
+            else:
+                # As nearly always: and there are many at a time, one for each message of a block.
+                membership.outbox.gather(ack_frame(id, membership.room, seq))
         elif isinstance(answer, Denied):
-            refusal, membership = refused(answer), self.membership
-            membership.outbox.send(frames.error(refusal, self.id, membership.room))
+            refusal = refused(answer)
+            membership.outbox.send(frames.error(refusal, id, membership.room))
             if refusal.code is Code.NOT_JOINED:
                 membership.reaffirm()
         else:
             raise TypeError(f"not an answer to a message: {answer!r}")
 
-    def _ack(self, id: ClientId, answer: Accepted) -> None:
-        outbox, room = self.membership.outbox, self.membership.room
-        seq, data, delivered = answer.seq, answer.data, answer.delivered
-        if seq is None or data is not None or delivered is not None or answer.duplicate:
-            shown = data if delivered is None else {"delivered": delivered}
-            outbox.send(frames.ack(id, room, seq=seq, data=shown, duplicate=answer.duplicate))
-        else:
-            # As nearly always: and there are many at a time, one for each message of a block.
-            outbox.gather(ack_frame(id, room, seq))
+
+def _ack(id: ClientId, room: RoomName, answer: Accepted) -> Frame:
+    data = answer.data if answer.delivered is None else {"delivered": answer.delivered}
+    return frames.ack(id, room, seq=answer.seq, data=data, duplicate=answer.duplicate)
 
 
 def _not_joined(room: RoomName) -> Refused:

@@ -111,7 +111,7 @@ class Router:
         self._deadline_s = deadline_s
         # By reference, and so in the order in which they were asked.
         self.pending: dict[int, _Question] = {}
-        self.retries: Retries[_Question] = Retries(self._attempt)
+        self.retries: Retries[_Question] = Retries(self._again)
         # What is still under way to another node of our name, one that is gone, names none of ours.
         self._reference = clock.wall_ms() << 20
         self._sent: OrderedDict[str, list[int]] = OrderedDict()
@@ -171,17 +171,19 @@ class Router:
             self._attempt(question)
 
     def _attempt(self, question: _Question) -> None:
-        question.base = question.lane.base
         owner = question.asked_of = self._owner(question.room)
         if owner == self._node:
             # Our own room answers for certain: it needs no second attempt, only the deadline.
-            question.due = None
             self._host.receive(question, question.settle)
         elif owner is None:
             self._retry(question)
         else:
             question.due = self.now() + ATTEMPT_S
             self._commands.add(owner, (question.reference, question))
+
+    def _again(self, question: _Question) -> None:
+        question.base, question.due = question.lane.base, None
+        self._attempt(question)
 
     def look(self) -> None:
         """Rooms may have other owners now: whoever waits for that need not wait any longer."""
@@ -210,7 +212,7 @@ class Router:
             if now - question.asked >= self._deadline_s:
                 question.settle(UNAVAILABLE)
             elif question.due is not None and now > question.due + SWEEP_S:
-                self._attempt(question)
+                self._again(question)
 
     # -- between nodes -----------------------------------------------------------------------------
 
