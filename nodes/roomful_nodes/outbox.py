@@ -170,9 +170,13 @@ class Outbox:
 
     def gather(self, frame_json: bytes) -> None:
         """`show`, in one piece with all else that is gathered in this turn of the loop: when it is
-        over, or something else is written."""
+        over, or something else is written; with what waits already, if something does."""
         if self._gathered is None:
             if not self.open:
+                return
+            if self._transport.get_write_buffer_size():
+                # The event that this is the answer to, say. All that waits goes out together.
+                self.write(framed(self.codec.shown(frame_json), self.codec.opcode))
                 return
             self.clear = False
             self._gathered = []

@@ -67,6 +67,17 @@ async def test_what_is_gathered_leaves_in_one_piece_when_the_turn_is_over(
     assert len(transport.written) == 1
 
 
+async def test_nothing_is_gathered_while_something_waits_that_it_can_go_out_with(
+    outbox: Outbox, transport: FakeTransport
+) -> None:
+    transport.waiting = 1
+    outbox.gather(b'{"type":"ack","seq":1}')
+    assert transport.frames() == [{"type": "ack", "seq": 1}]
+    transport.waiting = 0
+    outbox.gather(b'{"type":"ack","seq":2}')
+    assert len(transport.frames()) == 1
+
+
 async def test_what_is_gathered_comes_before_what_is_written_after_it(
     outbox: Outbox, transport: FakeTransport
 ) -> None:
