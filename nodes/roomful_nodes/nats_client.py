@@ -106,6 +106,7 @@ class LeanClient(ResilientClient):
         self._heard: dict[bytes, Heard] = {}
         self._feed = _Feed(self, Parser(self._heard))
         self._ps = cast("Any", self._feed)
+        self._running = get_running_loop()
         # Whether the end of this turn is waited for, and whether more than one command came in the
         # one before.
         self._due = self._crowded = False
@@ -131,7 +132,7 @@ class LeanClient(ResilientClient):
         elif not self._due:
             self._due = True
             alone = not self._crowded
-            get_running_loop().call_soon(self._turn_ends, alone)
+            self._running.call_soon(self._turn_ends, alone)
             if alone:
                 # Most likely nothing else is said in this turn: so its end is not waited for.
                 self._write()
@@ -139,12 +140,13 @@ class LeanClient(ResilientClient):
     def _turn_ends(self, one_ahead: bool) -> None:
         self._due = False
         self._crowded = len(self._pending) + one_ahead > 1
-        self._write()
+        if self._pending:
+            self._write()
 
     def _write(self) -> None:
         """Write what is pending, or leave it to nats-py's flusher while the socket is congested."""
         transport = self._socket()
-        if not self._pending or transport is None:
+        if transport is None:
             return
         flushes = self._flush_queue
         if transport.get_write_buffer_size() == 0:

@@ -36,21 +36,21 @@ class Parser:
         self._parts: list[bytes] = []
         self._held = 0
         self._needed = 0
-        self.messages = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Deliver the messages that are complete; the lines in between. Raises Malformed."""
-        self._parts.append(data)
-        self._held += len(data)
-        # A large message comes in many reads: they are joined once, when it is whole.
-        if self._held < self._needed:
-            return []
-        buffer = data if len(self._parts) == 1 else b"".join(self._parts)
+        if self._parts:
+            self._parts.append(data)
+            self._held += len(data)
+            # A large message comes in many reads: they are joined once, when it is whole.
+            if self._held < self._needed:
+                return []
+            data, self._parts = b"".join(self._parts), []
         lines: list[bytes] = []
-        done = self._consume(buffer, lines)
-        self._parts = [buffer[done:]] if done < len(buffer) else []
-        self._held = len(buffer) - done
-        self._needed -= done
+        done = self._consume(data, lines)
+        if done < len(data):
+            self._parts, self._held = [data[done:]], len(data) - done
+            self._needed -= done
         return lines
 
     def _consume(self, buffer: bytes, lines: list[bytes]) -> int:
@@ -80,7 +80,6 @@ class Parser:
                 self._needed = stop + 2
                 return position
             position = stop + 2
-            self.messages += 1
             if callback is None:
                 continue
             header = buffer[start : start + split] if split else None
