@@ -52,9 +52,8 @@ class Checkpoints:
 
     def due(self, coming: int) -> bool:
         """Whether it is time, when a block of `coming` bytes is about to be written."""
-        blocks = self.blocks / CHECKPOINT_BLOCKS
-        behind = max(blocks, (self._recent.unpaged_bytes + coming) / CHECKPOINT_BYTES)
-        return behind >= (OVERDUE if self.busy else 1)
+        times, behind = OVERDUE if self.busy else 1, self._recent.unpaged_bytes + coming
+        return self.blocks >= times * CHECKPOINT_BLOCKS or behind >= times * CHECKPOINT_BYTES
 
     @property
     def busy(self) -> bool:

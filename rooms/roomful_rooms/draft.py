@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct, field
 
 from roomful_protocol.blocks import EVERYONE, Block, Done, Entered, Entry, Exited, Member
 from roomful_protocol.codecs.events import checked_data, event_frame, presence_frame
@@ -44,37 +45,29 @@ def give(answered: Answered, answer: Answer) -> None:
         log.exception("room.asker_failed")
 
 
-class Draft:
+class Draft(Struct):
     """Entries numbered from `first`, changes, decisions, and the answers that wait for them.
 
     `answers` are released when the block is in the log; an answer that needs the committed room to
-    be made is a function. `bytes` counts all that waits here: what is bounded is a block's size as
-    well as the memory that answers take while an append hangs.
+    be made is a function. `bytes` counts all that waits here, and is 0 only if nothing does. It is
+    a block's size that is bounded, and the memory that answers take while an append hangs.
     """
 
-    __slots__ = (
-        "_next", "_open", "_open_count", "_open_ts", "answers", "bytes", "changes", "done",
-        "entries", "first", "members_at_end", "removed", "room", "state", "welcomes",
-    )  # fmt: skip
-
-    def __init__(self, room: RoomName, first: int, carried: Iterable[Done] = ()) -> None:
-        self.room = room
-        self.first = self._next = first
-        self.entries: list[Entry] = []
-        self.changes: list[Entered | Gone] = []
-        self.state: dict[str, Any] = {}
-        self.removed: set[str] = set()
-        self.done: list[Done] = []
-        self.answers: deque[tuple[Answered, Answer | Callable[[], Answer]]] = deque()
-        self.bytes = 0
-        self.welcomes = False
-        self.members_at_end: tuple[int, tuple[Member, ...]] = (0, ())
-        # Joins and leaves next to each other share one entry, so its frame is made late.
-        self._open: list[Entered | Gone] = []
-        self._open_count = 0
-        self._open_ts = 0
-        for done in carried:
-            self.decide(done)
+    room: RoomName
+    first: int
+    entries: list[Entry] = []
+    changes: list[Entered | Gone] = []
+    state: dict[str, Any] = {}
+    removed: set[str] = set()
+    done: list[Done] = []
+    answers: deque[tuple[Answered, Answer | Callable[[], Answer]]] = field(default_factory=deque)
+    bytes: int = 0
+    welcomes: bool = False
+    members_at_end: tuple[int, tuple[Member, ...]] = (0, ())
+    # Joins and leaves next to each other share one entry, so its frame is made late.
+    _open: list[Entered | Gone] = []
+    _open_count: int = 0
+    _open_ts: int = 0
 
     @property
     def effective(self) -> bool:
@@ -84,7 +77,7 @@ class Draft:
     @property
     def last(self) -> int:
         """The head of the room once this is written."""
-        return self._next - 1
+        return self.first + len(self.entries) - (not self._open)
 
     @property
     def full(self) -> bool:
@@ -99,7 +92,7 @@ class Draft:
         TypeError or ValueError if something cannot be shown to clients or is too much; then nothing
         is taken.
         """
-        first = self._next
+        first = self.last + 1
         visible: Sequence[Entered | Gone] = ()
         merging = False
         if changes := turn.changes:
@@ -107,8 +100,8 @@ class Draft:
             merging = bool(visible and self._open) and not _overlap(self._open, visible)
             first += bool(visible) and not merging
         entries, size = self._told(turn.tells, first, ts)
-        if changes or state:
-            size += _size(state) + sum(map(_change_size, changes))
+        if changes or state or removed:
+            size += _size(state) + RECORD_BYTES * len(removed) + sum(map(_change_size, changes))
         whole = size if turn.reply is None else size + _reply_size(turn.reply)
         if whole > TURN_BYTES:
             raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
@@ -116,14 +109,12 @@ class Draft:
         if visible:
             if not merging:
                 self.seal()
-                self._next += 1
             self._open += visible
             self._open_count, self._open_ts = count, ts
         if entries:
             if self._open:
                 self.seal()
             self.entries += entries
-            self._next += len(entries)
         if changes:
             self.changes += changes
         if state or removed:
@@ -176,10 +167,15 @@ class Draft:
         self.entries.append(Entry(seq, frame))
         self._open = []
 
-    def carried(self) -> list[Done]:
-        """The decisions to hand on to the next draft, if this one is not written."""
-        if self.effective:
-            return []
+    def following(self) -> "Draft":
+        """The draft after this one; it takes on the decisions of one that is not written."""
+        following = Draft(self.room, self.last + 1)
+        if not self.effective:
+            for done in self._carried():
+                following.decide(done)
+        return following
+
+    def _carried(self) -> list[Done]:
         room, start = CARRIED_BYTES, len(self.done)
         while start > max(len(self.done) - CARRIED, 0):
             room -= _weight(self.done[start - 1])
@@ -194,19 +190,9 @@ class Draft:
         """The block to append. The draft takes nothing more after this."""
         self.seal()
         return Block(
-            term=term,
-            writer=writer,
-            number=number,
-            epoch=epoch,
-            first=self.first,
-            ts=ts,
-            count=count,
-            entries=tuple(self.entries),
-            members=tuple(map(_stored, self.changes)),
-            state=self.state,
-            removed=tuple(self.removed),
-            done=tuple(self.done),
-        )
+            term, writer, number, epoch, self.first, ts, count, tuple(self.entries),
+            tuple(map(_stored, self.changes)), self.state, tuple(self.removed), tuple(self.done),
+        )  # fmt: skip
 
 
 def frame_of(tell: Tell, room: RoomName, seq: int | None = None, ts: int | None = None) -> bytes:

@@ -134,7 +134,7 @@ class Journal:
     def answer(self, answered: Answered, answer: Answer) -> None:
         """Have a command answered once all that came before it is in the log: now, if all is."""
         draft = self.draft
-        if self._committing or self._releasing or draft.bytes or draft.effective:
+        if self._committing or self._releasing or draft.bytes:
             draft.answer(answered, answer)
             return
         # An answer may lead to the next command at once, whose answer must not go deeper.
@@ -213,7 +213,8 @@ class Journal:
 
     def _go_on(self) -> None:
         self._committing = False
-        self.kick()
+        if self.draft.bytes:
+            self.kick()
         if not self._committing:
             self._rest()
 
@@ -234,7 +235,7 @@ class Journal:
         if draft.welcomes:
             members = self._members()
             draft.members_at_end = (len(members), tuple(islice(members, LISTED)))
-        self.draft = Draft(self.room, draft.last + 1, draft.carried())
+        self.draft = draft.following()
         if draft.full:
             asyncio.get_running_loop().call_soon(self._again)
         return draft

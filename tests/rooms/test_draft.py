@@ -119,6 +119,20 @@ def test_after_a_seal_nobody_joins_in_the_same_entry() -> None:
     assert [named(frame) for frame in frames(draft)] == [(["ann"], [], 1), (["bob"], [], 2)]
 
 
+@pytest.mark.parametrize(
+    ("turn", "state", "removed"),
+    [(says(None), {}, ()), (joins("ann"), {}, ()), (Turn(), {"": None}, ()), (Turn(), {}, ("",))],
+)
+def test_whatever_is_to_be_written_takes_bytes(
+    turn: Turn, state: dict[str, object], removed: tuple[str, ...]
+) -> None:
+    draft = Draft("lobby", 1)
+    assert (draft.bytes, draft.effective) == (0, False)
+    draft.add(turn, state, removed, 1, TS)
+    assert draft.effective
+    assert draft.bytes > 0
+
+
 def test_in_a_large_room_presence_names_a_sample() -> None:
     draft = Draft("lobby", 1)
     for number in range(30):

@@ -129,24 +129,24 @@ def test_decisions_without_effect_ride_on_the_next_block() -> None:
     first = Draft("lobby", 1)
     for n in range(1, 4):
         first.decide(done(n))
-    second = Draft("lobby", 1, first.carried())
+    second = first.following()
     second.decide(done(4))
     add(second, says("hi"))
     assert [one.n for one in block(second).done] == [1, 2, 3, 4]
-    assert second.carried() == []
+    assert second.following().done == []
 
 
 def test_so_many_are_carried_and_the_newest() -> None:
     draft = Draft("lobby", 1)
     for n in range(1000):
         draft.decide(done(n))
-    assert [one.n for one in draft.carried()] == list(range(1000 - CARRIED, 1000))
+    assert [one.n for one in draft.following().done] == list(range(1000 - CARRIED, 1000))
 
 
 def test_so_much_is_carried() -> None:
     draft = Draft("lobby", 1)
     for n in range(20):
         draft.decide(done(n, reply="x" * 10_000))
-    assert [one.n for one in draft.carried()] == [14, 15, 16, 17, 18, 19]
+    assert [one.n for one in draft.following().done] == [14, 15, 16, 17, 18, 19]
     draft.decide(done(20, reply="x" * 100_000))
-    assert draft.carried() == []
+    assert draft.following().done == []
