@@ -51,16 +51,12 @@ def run_of(frames_json: Iterable[bytes], codec: Codec) -> bytes:
     """Frames that exist as JSON, as a client of `codec` is written them, in one piece."""
     # Most clients are shown JSON, and that they are already.
     shown = frames_json if codec is JSON else map(codec.shown, frames_json)
-    return joined(shown, codec.opcode)
-
-
-def joined(payloads: Iterable[bytes], opcode: int) -> bytes:
-    """Each of `payloads` as a frame, in one piece."""
+    opcode = codec.opcode
     heads = _HEADS[opcode]
     return b"".join(
         [
             (heads[size] if (size := len(payload)) < USUAL else _head(opcode, size)) + payload
-            for payload in payloads
+            for payload in shown
         ]
     )
 

@@ -23,10 +23,12 @@ class Ring:
 
     def extend(self, entries: Sequence[Entry]) -> None:
         """Add entries that follow the newest one."""
-        self._entries.extend(entries)
-        size = self._bytes + sum([len(entry.frame) for entry in entries])
-        oldest = self._entries.popleft
-        for _ in range(len(self._entries) - KEPT):
+        kept, size = self._entries, self._bytes
+        kept += entries
+        for entry in entries:
+            size += len(entry.frame)
+        oldest = kept.popleft
+        for _ in range(len(kept) - KEPT):
             size -= len(oldest().frame)
         while size > KEPT_BYTES:
             size -= len(oldest().frame)

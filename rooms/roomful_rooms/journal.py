@@ -192,11 +192,16 @@ class Journal:
             self._fail(reason)
 
     def _answered(self, draft: Draft) -> None:
+        """All that waited for `draft` has happened: go on with what has gathered meanwhile."""
         try:
             self._release(draft)
-            self._go_on()
+            self._committing = False
+            if self.draft.bytes:
+                self.kick()
         except Exception as reason:
             self._fail(reason)
+        if not self._committing:
+            self._rest()
 
     async def _checkpointed(self, draft: Draft, snapshot: Snapshot) -> None:
         """A checkpoint is due: go on when it has begun, which may take long if it is overdue."""
@@ -210,13 +215,6 @@ class Journal:
     def _if_cancelled(self, pausing: "asyncio.Task[None]") -> None:
         if pausing.cancelled():
             self._fail(asyncio.CancelledError())
-
-    def _go_on(self) -> None:
-        self._committing = False
-        if self.draft.bytes:
-            self.kick()
-        if not self._committing:
-            self._rest()
 
     def _fail(self, reason: BaseException) -> None:
         self._ended(Fenced(self.room) if isinstance(reason, Conflict) else reason)

@@ -43,22 +43,21 @@ class Recent:
         """Take committed entries; they must follow `head`."""
         if not entries:
             return
-        self._entries.extend(entries)
         size = 0
         for entry in entries:
             size += len(entry.frame)
-        self._bytes += size
         self.unpaged_bytes += size
-        self.head = entries[-1].seq
-        self._trim()
+        self.head = entry.seq
+        self._entries += entries
+        self._trim(self._bytes + size)
 
-    def _trim(self) -> None:
-        entries, paged = self._entries, self.paged
+    def _trim(self, size: int) -> None:
+        """Of the entries, which have `size` bytes, keep what should be kept."""
+        kept, paged = self._entries, self.paged
         # What no page has is not even looked at: a busy room has thousands of these.
-        while entries and (len(entries) > KEPT or self._bytes > KEPT_BYTES):
-            if entries[0].seq > paged:
-                break
-            self._bytes -= len(entries.popleft().frame)
+        while (len(kept) > KEPT or size > KEPT_BYTES) and kept[0].seq <= paged:
+            size -= len(kept.popleft().frame)
+        self._bytes = size
 
     # -- paging ------------------------------------------------------------------------------------
 
@@ -71,7 +70,7 @@ class Recent:
         self.pages.append(page)
         self.paged = page.last
         self.unpaged_bytes = sum(len(entry.frame) for entry in self.unpaged(self.head))
-        self._trim()
+        self._trim(self._bytes)
 
     def expired(self, keep: int) -> list[Page]:
         """Take away the pages that are not needed to keep `keep` events, the newest never."""

@@ -7,8 +7,8 @@ from tests.support.sockets import FakeTransport
 from tests.support.virtual_time import virtual
 
 from roomful_nodes import outbox as outbox_module
-from roomful_nodes.outbox import LOW, MOST, PATIENCE_S, Outbox, Stalled, framed, joined
-from roomful_protocol.codecs import JSON, MSGPACK
+from roomful_nodes.outbox import LOW, MOST, PATIENCE_S, Outbox, Stalled, framed, run_of
+from roomful_protocol.codecs import JSON, MSGPACK, Codec
 from roomful_protocol.errors import DRAIN, KICKED, TOO_SLOW
 from roomful_protocol.frames import pong
 
@@ -38,10 +38,11 @@ def test_frames_of_every_length(transport: FakeTransport, size: int) -> None:
     assert transport.payloads() == [(2, b"x" * size), (1, b"y")]
 
 
-@pytest.mark.parametrize("opcode", [1, 2])
-def test_joined_frames_are_the_same_as_single_ones(opcode: int) -> None:
-    payloads = [b"x" * size for size in LENGTHS]
-    assert joined(payloads, opcode) == b"".join(framed(one, opcode) for one in payloads)
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+def test_frames_in_one_piece_are_the_same_as_single_ones(codec: Codec) -> None:
+    frames = [b'"%b"' % (b"x" * size) for size in LENGTHS]
+    single = [framed(codec.shown(one), codec.opcode) for one in frames]
+    assert run_of(frames, codec) == b"".join(single)
 
 
 def test_frames_are_in_the_clients_codec(transport: FakeTransport) -> None:
