@@ -5,14 +5,14 @@ import json
 import pytest
 
 from roomful_protocol.codecs import JSON
-from roomful_protocol.codecs.inbound import TYPE_CHARACTERS, _is_dotted
+from roomful_protocol.codecs.inbound import TYPE_CHARACTERS, _builder
 from roomful_protocol.errors import Refused
 
 
 def test_types_that_are_too_long_are_refused_without_being_kept() -> None:
-    before = _is_dotted.cache_info().currsize
+    before = _builder.cache_info().currsize
     for number in range(10):
         kind = f"chat.{number}{'x' * TYPE_CHARACTERS}"
         with pytest.raises(Refused):
             JSON.decode(json.dumps({"type": kind}).encode())
-    assert _is_dotted.cache_info().currsize == before
+    assert _builder.cache_info().currsize == before

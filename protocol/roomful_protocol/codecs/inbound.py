@@ -40,6 +40,7 @@ _RARE: Final = frozenset(("to", "ephemeral", "echo"))
 """Most messages have none of these fields."""
 
 Tree = dict[str, Any]
+_Builder = Callable[[Tree, ClientId | None], ClientFrame]
 
 _dotted: Final = pattern(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+").fullmatch
 _last: Final = pattern(r"last:([0-9]{1,9})").fullmatch
@@ -62,18 +63,35 @@ def frame_of(tree: Tree) -> ClientFrame:
         kind = tree.get("type")
         if type(kind) is not str:
             raise Refused(Code.BAD_TYPE, "A frame must have a type, which is a string.")
-        if "." in kind:
-            return _say(tree, kind, id)
-        build = _BUILDERS.get(kind)
-        if build is None:
-            raise _unknown(kind)
-        return build(tree, id)
+        # The length first: whatever is looked up is kept for a while.
+        if len(kind) > TYPE_CHARACTERS:
+            raise _no_type(kind)
+        return _builder(kind)(tree, id)
     except Refused as refused:
         refused.id = id
         raise
 
 
-def _unknown(kind: str) -> Refused:
+# Clients say the same few types and rooms again and again.
+@lru_cache(maxsize=4096)
+def _builder(kind: str) -> _Builder:
+    """What makes the frames of a type. Raises Refused."""
+    build = _say if _dotted(kind) else _BUILDERS.get(kind)
+    if build is None:
+        raise _no_type(kind)
+    return build
+
+
+_named: Final = lru_cache(maxsize=16_384)(checked_room)
+
+
+def _no_type(kind: str) -> Refused:
+    if "." in kind:
+        return Refused(
+            Code.BAD_TYPE,
+            "A type of an application is <namespace>.<action>, of letters, digits, _ and -, "
+            f"at most {TYPE_CHARACTERS} characters.",
+        )
     if kind in _NODE_TYPES:
         return Refused(Code.BAD_TYPE, f"Only nodes send frames of type {kind}.")
     return Refused(
@@ -82,14 +100,8 @@ def _unknown(kind: str) -> Refused:
     )
 
 
-def _say(tree: Tree, kind: str, id: ClientId | None) -> Say:
-    # The length first: whatever is looked up is kept for a while.
-    if len(kind) > TYPE_CHARACTERS or not _is_dotted(kind):
-        raise Refused(
-            Code.BAD_TYPE,
-            "A type of an application is <namespace>.<action>, of letters, digits, _ and -, "
-            f"at most {TYPE_CHARACTERS} characters.",
-        )
+def _say(tree: Tree, id: ClientId | None) -> Say:
+    kind = tree["type"]
     data, room = tree.get("data"), tree.get("room")
     if room is not None:
         room = _room(room)
@@ -105,15 +117,6 @@ def _say(tree: Tree, kind: str, id: ClientId | None) -> Say:
         False if ephemeral is None else _flag("ephemeral", ephemeral),
         True if echo is None else _flag("echo", echo),
     )
-
-
-# Clients say the same few types and rooms again and again.
-@lru_cache(maxsize=4096)
-def _is_dotted(kind: str) -> bool:
-    return _dotted(kind) is not None
-
-
-_named: Final = lru_cache(maxsize=16_384)(checked_room)
 
 
 def _join(tree: Tree, id: ClientId | None) -> Join:
@@ -149,7 +152,7 @@ def _auth(tree: Tree, id: ClientId | None) -> Auth:
     return Auth(token, id)
 
 
-_BUILDERS: Final[dict[str, Callable[[Tree, ClientId | None], ClientFrame]]] = {
+_BUILDERS: Final[dict[str, _Builder]] = {
     "join": _join,
     "leave": _leave,
     "history": _history,
