@@ -184,6 +184,40 @@ async def test_what_no_owner_answers_in_time_is_unavailable_and_may_be_repeated(
 
 
 @virtual
+async def test_what_was_given_up_holds_nothing_back_that_was_asked_later() -> None:
+    async with cluster() as c:
+        ann, answers = c.ways["n1"].lane("ann"), list[Answer]()
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        c.give(None)
+        ann.ask(say("too early"), answers.append)
+        await asyncio.sleep(DEADLINE_S / 2)
+        ann.ask(say("later"), answers.append)
+        await until(lambda: answers, DEADLINE_S)
+        c.give("n1")
+        await until(lambda: len(answers) == 2, 1)
+        assert [type(answer) for answer in answers] == [Denied, Accepted]
+        assert c.world.said() == ["later"]
+
+
+@virtual
+async def test_a_room_that_moves_when_the_deadline_has_passed_is_asked_no_more() -> None:
+    async with cluster() as c:
+        c.give("n1")
+        way = c.ways["n1"]
+        ann, answers = way.lane("ann"), list[Answer]()
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        way.host.log.may_tell.clear()
+        ann.ask(say("slow"), answers.append)
+        await until(lambda: answers, DEADLINE_S + 1)
+        assert isinstance(answers[0], Denied)
+        c.give("n2")
+        await asyncio.sleep(1)
+        assert len(answers) == 1
+        assert way.metrics.commands_moved.count == 0
+        assert not way.router.retries.lanes
+
+
+@virtual
 async def test_commands_keep_their_order_and_take_effect_once_while_the_room_moves() -> None:
     async with cluster() as c:
         ann = c.ways["n1"].lane("ann")

@@ -5,10 +5,12 @@ from dataclasses import asdict
 
 from tests.support.virtual_time import clock, turns, virtual
 
-from roomful_nodes.view import NodeInfo, View, key_of
+from roomful_nodes.view import TABLE, NodeInfo, View, key_of
 from roomful_protocol.codecs.values import pack
+from roomful_protocol.ids import PARTITIONS
 from roomful_rooms.directory import Item
 from roomful_rooms.memory_directory import DirectoryStore, MemoryDirectory
+from roomful_rooms.ownership import Table
 from roomful_rooms.tasks import Tasks
 
 
@@ -46,3 +48,15 @@ async def test_who_comes_while_everything_is_read_is_not_taken_for_gone() -> Non
     directory.may_arrive.set()
     await reading
     assert set(view.nodes) == {"old", "new"}
+
+
+def test_the_owner_of_a_room_is_whoever_was_last_heard_to_be() -> None:
+    owners: list[str | None] = []
+    view = View("me", lambda _: owners.append(view.owner("lobby")))
+    table = Table().given(range(PARTITIONS), "n1")
+    view.hear(Item(TABLE, table.packed(), 1))
+    view.hear(Item(key_of("n1"), node("n1"), 2))
+    view.hear(Item(key_of("n2"), node("n2"), 3))
+    view.hear(Item(TABLE, table.given(range(PARTITIONS), "n2").packed(), 4))
+    view.hear(Item(key_of("n2"), None, 5))
+    assert owners == [None, "n1", "n1", "n2", None]
