@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from roomful_protocol.blocks import Done, Member
 from roomful_protocol.errors import Code
 from roomful_protocol.frames import ClientId
-from roomful_protocol.ids import SessionId, UserId, connection_of
+from roomful_protocol.ids import SessionId, connection_of
 from roomful_protocol.messages import (
     MOVED,
     Accepted,
@@ -35,7 +35,7 @@ GLOBAL_ID: Final = 16
 """Characters from which on a string id is taken to be unique among all sessions of its user."""
 REMEMBERED: Final = 4096
 """Ids kept per room, and numbers whose answers may still be asked for; older ones are forgotten
-first, an eighth more at a time than need be: so that this is rare."""
+first. An eighth more may come before they are: so that it is seldom looked at."""
 LINKS: Final = 65_536
 """Sessions whose numbers are kept per room; those that sent nothing for longest are forgotten."""
 
@@ -45,11 +45,13 @@ _Key = tuple[str, ClientId]
 class Link(Struct):
     """One session's numbered commands: its attachment, the last number decided, those before it.
 
-    `decided`: what was decided under the numbers that its gateway may still ask for, in order.
+    `base`: the lowest number that its gateway may still ask for. `decided`: what was decided under
+    the numbers from there on, in order; and before them what has not been forgotten yet.
     """
 
     attach: str
     last: int = 0
+    base: int = 0
     superseded: tuple[str, ...] = ()
     decided: list[Done] = []
 
@@ -58,21 +60,17 @@ class Link(Struct):
         at = bisect_left(self.decided, n, key=_number)
         return self.decided[at] if at < len(self.decided) and self.decided[at].n == n else None
 
-    def keep(self, done: Done) -> bool:
-        """Keep a decision before the last one in its place; False if there was one already."""
+    def keep(self, done: Done) -> None:
+        """Keep a decision before the last one in its place, instead of the one that is there."""
         decided, n = self.decided, done.n
         at = bisect_left(decided, n, key=_number)
-        if at < len(decided) and decided[at].n == n:
-            decided[at] = done
-            return False
-        decided.insert(at, done)
-        return True
+        there = at < len(decided) and decided[at].n == n
+        decided[at : at + there] = [done]
 
-    def forget(self, base: int) -> int:
-        """Drop what was decided under numbers before `base`; how many decisions these were."""
-        at = bisect_left(self.decided, base, key=_number)
-        del self.decided[:at]
-        return at
+    def forget(self) -> None:
+        """Drop what was decided under numbers that are not asked for any more."""
+        if self.decided and self.decided[0].n < self.base:
+            del self.decided[: bisect_left(self.decided, self.base, key=_number)]
 
 
 def _number(done: Done) -> int:
@@ -93,9 +91,9 @@ def newer(attach: str, than: str) -> bool:
     return connection_of(attach) > connection_of(than)
 
 
-def _id_key(session: SessionId, user: UserId, id: ClientId) -> _Key:
+def _id_key(by: Sender | Done, id: ClientId) -> _Key:
     # A user's and a session's do not meet: which of the two it is depends on nothing but the id.
-    return (user if isinstance(id, str) and len(id) >= GLOBAL_ID else session, id)
+    return (by.user if isinstance(id, str) and len(id) >= GLOBAL_ID else by.session, id)
 
 
 class Ledger:
@@ -104,7 +102,7 @@ class Ledger:
     def __init__(self, done: Iterable[Done] = ()) -> None:
         self._ids: dict[_Key, Done] = {}
         self._links: OrderedDict[SessionId, Link] = OrderedDict()
-        self._numbered = 0
+        self._spare = 0
         self._resting: dict[SessionId, tuple[str, int]] = {}
         for decision in done:
             self.record(decision)
@@ -132,10 +130,10 @@ class Ledger:
             # A short memory will do: a gateway that let go of a session soon stops asking for it.
             ghosts = [ghost for ghost in (*link.superseded, link.attach) if ghost != attach]
             superseded = tuple(ghosts[-8:])
-            self._numbered -= len(self._links.pop(session).decided)
+            del self._links[session]
         link = self._links[session] = Link(attach, superseded=superseded)
         if len(self._links) > LINKS:
-            self._numbered -= len(self._links.popitem(last=False)[1].decided)
+            self._links.popitem(last=False)
         return link
 
     def forget(self, members: Container[SessionId]) -> None:
@@ -147,8 +145,7 @@ class Ledger:
             if session not in members
         }
         for session in [one for one, at in resting.items() if self._resting.get(one) == at]:
-            self._numbered -= len(self._links.pop(session).decided)
-            del resting[session]
+            del self._links[session], resting[session]
         self._resting = resting
 
     def verdict(self, command: Command, member: Member | None) -> Answer | None:
@@ -163,15 +160,13 @@ class Ledger:
         if n:
             base, link, last = command.base, self._links.get(sender.session), 0
             if link is not None and link.attach == sender.attach:
-                last, decided = link.last, link.decided
-                if decided and decided[0].n < base:
-                    self._numbered -= link.forget(base)
+                link.base, last = base, link.last
                 if n <= last:
                     return self._repeated(command, link, here)
-            if n != (base if base > last else last + 1):
+            if n != last + 1 and n != base:
                 return MOVED
         if isinstance(ask, Say) and ask.id is not None:
-            done = self._ids.get(_id_key(sender.session, sender.user, ask.id))
+            done = self._ids.get(_id_key(sender, ask.id))
             if done is not None:
                 return Accepted(done.seq, done.data, duplicate=True)
         return None
@@ -223,31 +218,33 @@ class Ledger:
             if n > link.last:
                 link.last = n
                 link.decided.append(done)
-                self._numbered += 1
             else:
-                self._numbered += link.keep(done)
-            if self._numbered > REMEMBERED:
-                self._forget_numbers()
+                link.keep(done)
         if done.id is not None and done.denied is None:
-            key = _id_key(done.session, done.user, done.id)
-            ids = self._ids
+            ids, key = self._ids, _id_key(done, done.id)
             # If it is known, it is the newest again.
             ids.pop(key, None)
             ids[key] = done
-            if len(ids) > REMEMBERED + REMEMBERED // 8:
-                for old in list(islice(ids, len(ids) - REMEMBERED)):
-                    del ids[old]
+        self._spare -= 1
+        if self._spare < 0:
+            self._make_room()
 
-    def _forget_numbers(self) -> None:
-        """Make room: the decisions of those go first who have been silent for longest."""
-        excess = self._numbered - REMEMBERED + REMEMBERED // 8
+    def _make_room(self) -> None:
+        """Forget what is not asked for any more, and of the rest what is too much: the numbers
+        first of those who have been silent for longest."""
+        numbered = 0
         for link in self._links.values():
-            dropped = min(excess, len(link.decided))
+            link.forget()
+            numbered += len(link.decided)
+        for link in self._links.values():
+            if numbered <= REMEMBERED:
+                break
+            dropped = min(numbered - REMEMBERED, len(link.decided))
             del link.decided[:dropped]
-            excess -= dropped
-            self._numbered -= dropped
-            if not excess:
-                return
+            numbered -= dropped
+        for old in list(islice(self._ids, max(len(self._ids) - REMEMBERED, 0))):
+            del self._ids[old]
+        self._spare = REMEMBERED // 8
 
     def __iter__(self) -> Iterator[Done]:
         """All that is remembered, in an order in which it can be recorded."""
@@ -259,6 +256,7 @@ class Ledger:
         """What a snapshot needs, with where the numbers of `sessions` stand."""
         numbered: list[Done] = []
         for session, link in self._links.items():
+            link.forget()
             decided, stays = link.decided, session in sessions
             if link.superseded and (stays or decided):
                 numbered += _ghosts(session, link)

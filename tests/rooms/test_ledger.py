@@ -230,6 +230,18 @@ def test_old_decisions_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert verdict(ledger, command(ann, say(), 96)) == Accepted(duplicate=True)
 
 
+def test_what_is_answered_makes_nobody_forget_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it is kept after its gateway has said that it has the answer."""
+    monkeypatch.setattr(module, "REMEMBERED", 16)
+    ledger, quiet, loud = Ledger(), sender("s1", "a1"), sender("s2", "a2", "bob")
+    ledger.record(done(quiet, 1, seq=7))
+    for n in range(1, 101):
+        assert verdict(ledger, command(loud, say(), n)) is None
+        ledger.record(done(loud, n, seq=n))
+    assert verdict(ledger, command(quiet, say(), 1)) == Accepted(7, duplicate=True)
+    assert [one.n for one in ledger if one.session == "s2"] == [100]
+
+
 def test_the_newest_ids_are_known_across_a_snapshot_however_many_speak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
