@@ -39,10 +39,11 @@ def event_frame(
     """
     # Pieced together, as most of it has been encoded before. (Nor is it orjson's own result, which
     # holds 4 kB or more however short it is: rooms keep these for long.)
-    when = b"" if seq is None else b',"seq":%d,"ts":%d' % (seq, ts or 0)
     by = b"" if sender is None else _by(sender.user, sender.name, sender.session)
     what = b"" if data is None else b',"data":' + dumps(data)
-    return b"%b%b%b%b}" % (_kind(type, room), when, by, what)
+    if seq is None:
+        return b"%b%b%b}" % (_kind(type, room), by, what)
+    return b'%b,"seq":%d,"ts":%d%b%b}' % (_kind(type, room), seq, ts or 0, by, what)
 
 
 @lru_cache(maxsize=4096)
