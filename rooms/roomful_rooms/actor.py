@@ -9,6 +9,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import structlog
@@ -25,22 +26,24 @@ from roomful_protocol.messages import (
     Exit,
     Live,
     Read,
-    Who,
+    Say,
 )  # fmt: skip
 from roomful_rooms.clock import Clock
 from roomful_rooms.dispatch import begin
-from roomful_rooms.draft import Answered, give
+from roomful_rooms.draft import FULL_BYTES, Answered, give
 from roomful_rooms.effects import Turn
 from roomful_rooms.journal import Journal
-from roomful_rooms.outcome import denial, failure_of, remember, take_back, take_over
+from roomful_rooms.outcome import denial, ephemeral, failure_of, settle, take_back, take_over
 from roomful_rooms.room import Context, Room
 from roomful_rooms.tasks import Tasks, end
-from roomful_rooms.welcome import listing, welcome
+from roomful_rooms.welcome import look, welcome
 
 log = structlog.get_logger()
 
 MAILBOX_FULL: Final = "This room has more to do than it can; try again in a moment."
 RETRY_MS: Final = 200
+ACTS: Final = (Say, Enter, Exit)
+"""What is decided once, and remembered; others only look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,9 @@ class RoomActor:
         self.name = journal.room
         self.kind = kind
         self.journal = journal
-        self._now = clock.monotonic
-        self.last_used = self._now()
+        self._wall_ms = clock.wall_ms
+        # When, as far as its host has seen, which looks now and then: `inf` if it has been since.
+        self.last_used = clock.monotonic()
         self._clock, self._tasks, self._limits, self._live = clock, tasks, limits, live
         self._ended = ended
         self._mailbox: deque[tuple[Command, Answered]] = deque()
@@ -118,7 +122,8 @@ class RoomActor:
         """The author's object. What it changes in its `__init__` is written like a handler's."""
         held, turn = self.journal.held, Turn()
         room = self.kind(Context(self.name, held.state, held.presence, self._clock, turn))
-        _, live = take_over(self.journal, turn, self._clock.wall_ms())
+        live = ephemeral(self.name, turn.lives)
+        take_over(self.journal, turn, self._wall_ms())
         if live.entries:
             self._shout(live)
         return room
@@ -185,7 +190,9 @@ class RoomActor:
     @property
     def waiting(self) -> bool:
         """Whether what comes now has to wait for what came before."""
-        return bool(self._mailbox or self._running or self.journal.draft.full)
+        if self._mailbox or self._running is not None:
+            return True
+        return self.journal.draft.bytes >= FULL_BYTES
 
     def _next(self) -> None:
         """Handle what waits, as far as it goes."""
@@ -196,10 +203,10 @@ class RoomActor:
         self.journal.kick()
 
     def _handle(self, room: Room, command: Command, answered: Answered) -> None:
+        self.last_used = inf
         ask, held = command.ask, self.journal.held
-        self.last_used = self._now()
-        if isinstance(ask, (Read, Who)):
-            self._look(ask, answered)
+        if not isinstance(ask, ACTS):
+            look(self.journal, ask, answered)
             return
         member = held.presence.get(command.sender.session)
         decided = held.ledger.verdict(command, member)
@@ -217,22 +224,14 @@ class RoomActor:
         else:
             self._finish(command, answered, turn)
 
-    def _look(self, ask: Read | Who, answered: Answered) -> None:
-        if isinstance(ask, Read):
-            # Out of turn, and even if the mailbox is full: all that is here is committed.
-            give(answered, self.journal.recent.read(ask))
-        else:
-            # A list may not overtake what is still on its way to the log.
-            self.journal.answer(answered, listing(self.journal))
-
     def _repeat(self, command: Command, answered: Answered, decided: Answer) -> None:
         """What is decided already may be so under another number: then it is under this one, too.
         The decision may still be on its way to the log."""
-        ledger = self.journal.held.ledger
+        journal, ledger = self.journal, self.journal.held.ledger
         if (done := ledger.renumbered(command, decided)) is not None:
             ledger.record(done)
-            self.journal.draft.decide(done)
-        self.journal.answer(answered, decided)
+            journal.draft.decide(done)
+        journal.answer(answered, decided)
 
     def _start(
         self, command: Command, answered: Answered, turn: Turn, waiting: Awaitable[object]
@@ -264,19 +263,21 @@ class RoomActor:
 
     def _finish(self, command: Command, answered: Answered, turn: Turn) -> None:
         """The handler succeeded: its effects join the draft, or, if they cannot, it failed."""
+        journal, ask, reply = self.journal, command.ask, turn.reply
         try:
-            seq, live = take_over(self.journal, turn, self._clock.wall_ms())
+            live = ephemeral(self.name, turn.lives) if turn.lives else None
+            seq = take_over(journal, turn, self._wall_ms())
         except (TypeError, ValueError) as failure:
             self._fail_turn(command, answered, turn, failure)
             return
-        if live.entries:
+        if live is not None:
             # First of all: many may wait for it, and for the answer only one.
             self._shout(live)
-        remember(self.journal, command, seq, turn.reply)
-        if isinstance(command.ask, Enter):
-            self.journal.draft.answer(answered, welcome(self.journal, command.ask))
+        if isinstance(ask, Enter):
+            settle(journal, command, answered, welcome(journal, ask), seq, reply)
         else:
-            self.journal.answer(answered, Accepted(seq, turn.reply, False, turn.delivered))
+            answer = Accepted(seq, reply, False, turn.delivered)
+            settle(journal, command, answered, answer, seq, reply)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: BaseException
@@ -289,8 +290,7 @@ class RoomActor:
             self.journal.held.presence.exit(command.sender.session)
             self._finish(command, answered, Turn(changes=turn.changes))
             return
-        remember(self.journal, command, None, None, denied)
-        self.journal.answer(answered, denied)
+        settle(self.journal, command, answered, denied, refused=(denied.code, denied.message))
 
     def _shout(self, live: Live) -> None:
         """Ephemeral events: what becomes of them does not concern the room."""

@@ -17,6 +17,8 @@ from roomful_rooms.effects import Gone, Tell, Turn
 from roomful_rooms.presence import LISTED
 
 Answered = Callable[[Answer], None]
+Reply = Answer | Callable[[], Answer]
+"""What a command is answered, or what makes it of the committed room."""
 
 FULL_BYTES: Final = 256_000
 """From here on commands wait for the next block."""
@@ -34,7 +36,10 @@ log = structlog.get_logger()
 
 
 class TooMuch(ValueError):
-    """One handler asked for more than a block may hold."""
+    """One handler asked for more than a block may hold: so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"One handler may ask for at most {TURN_BYTES} bytes; this is {size}.")
 
 
 def give(answered: Answered, answer: Answer) -> None:
@@ -60,7 +65,7 @@ class Draft(Struct):
     state: dict[str, Any] = {}
     removed: set[str] = set()
     done: list[Done] = []
-    answers: deque[tuple[Answered, Answer | Callable[[], Answer]]] = field(default_factory=deque)
+    answers: deque[tuple[Answered, Reply]] = field(default_factory=deque)
     bytes: int = 0
     welcomes: bool = False
     members_at_end: tuple[int, tuple[Member, ...]] = (0, ())
@@ -88,51 +93,54 @@ class Draft(Struct):
     ) -> int | None:
         """Take over what a handler asked for; the seq of its first own event, if it had any.
 
-        `count`: members after it, if it has changed who they are; `ts`: ms since 1970. Raises
-        TypeError or ValueError if something cannot be shown to clients or is too much; then nothing
-        is taken.
+        `count`: members after it; `ts`: ms since 1970. Raises TypeError or ValueError if something
+        cannot be shown to clients or is too much; then nothing is taken.
         """
-        first = self.last + 1
-        visible: Sequence[Entered | Gone] = ()
-        merging = False
-        if changes := turn.changes:
-            visible = [change for change in changes if not _silent(change)]
-            merging = bool(visible and self._open) and not _overlap(self._open, visible)
-            first += bool(visible) and not merging
-        entries, size = self._told(turn.tells, first, ts)
-        if changes or state or removed:
-            size += _size(state) + RECORD_BYTES * len(removed) + sum(map(_change_size, changes))
-        whole = size if turn.reply is None else size + _reply_size(turn.reply)
-        if whole > TURN_BYTES:
-            raise TooMuch(f"One handler may write at most {TURN_BYTES} bytes; this is {whole}.")
-        # Nothing fails from here on.
+        changes, tells = turn.changes, turn.tells
+        size = _size(state) + RECORD_BYTES * len(removed) + sum(map(_change_size, changes))
+        besides = size + _reply_size(turn.reply)
+        visible = [change for change in changes if not _silent(change)]
+        if visible and tells:
+            # Who comes and goes is told before them, and for good: so they are tried first.
+            Draft(self.room, self.last + 2).tell(tells, ts, besides)
+        elif besides > TURN_BYTES:
+            raise TooMuch(besides)
         if visible:
-            if not merging:
-                self.seal()
-            self._open += visible
-            self._open_count, self._open_ts = count, ts
-        if entries:
-            if self._open:
-                self.seal()
-            self.entries += entries
-        if changes:
-            self.changes += changes
-        if state or removed:
-            self._merge_state(state, removed)
+            self._show(visible, count, ts)
+        first = self.tell(tells, ts, besides) if tells else None
+        self.changes += changes
+        self._merge_state(state, removed)
         self.bytes += size
-        return first if entries else None
+        return first
 
-    def _told(self, tells: Iterable[Tell], seq: int, ts: int) -> tuple[list[Entry], int]:
-        """The entries of `tells`, numbered from `seq`, and the bytes that they take."""
-        entries, size = [], 0
+    def tell(self, tells: Iterable[Tell], ts: int, besides: int = 0) -> int:
+        """Take over events; the seq of the first. `besides`: so many bytes does their handler ask
+        for in other ways. `ts`, and what is raised: as in `add`."""
+        first = seq = self.last + 1
+        entries, size, room = [], 0, self.room
         for tell in tells:
-            frame, audience = frame_of(tell, self.room, seq, ts), tell.audience
+            audience = tell.audience
+            frame = event_frame(tell.type, room, seq, ts, tell.sender, tell.data)
             entries.append(Entry(seq, frame, audience))
             size += RECORD_BYTES + len(frame)
             if audience is not EVERYONE:
                 size += 4 * sum(map(len, audience.users + audience.sessions))
             seq += 1
-        return entries, size
+        if size + besides > TURN_BYTES:
+            raise TooMuch(size + besides)
+        # Nothing fails from here on.
+        if self._open:
+            self.seal()
+        self.entries += entries
+        self.bytes += size
+        return first
+
+    def _show(self, changes: list[Entered | Gone], count: int, ts: int) -> None:
+        """Have it told who has come and gone, with those before unless their order matters."""
+        if _overlap(self._open, changes):
+            self.seal()
+        self._open += changes
+        self._open_count, self._open_ts = count, ts
 
     def _merge_state(self, state: dict[str, Any], removed: Iterable[str]) -> None:
         self.state.update(state)
@@ -144,15 +152,17 @@ class Draft(Struct):
     def decide(self, done: Done) -> None:
         """Have a decision written with the block, or carried on to the next."""
         self.done.append(done)
-        if done.data is None and done.denied is None:
-            self.bytes += RECORD_BYTES
-        else:
-            self.bytes += _weight(done)
+        self.bytes += _weight(done)
 
-    def answer(self, answered: Answered, answer: Answer | Callable[[], Answer]) -> None:
-        """Have a command answered once all that came before it is in the log."""
+    def answer(self, answered: Answered, answer: Reply, done: Done | None = None) -> None:
+        """Have a command answered once all that came before it is in the log; so is `done`, what
+        was decided, as in `decide`."""
         self.answers.append((answered, answer))
-        self.bytes += RECORD_BYTES
+        size = RECORD_BYTES
+        if done is not None:
+            self.done.append(done)
+            size += _weight(done)
+        self.bytes += size
 
     def seal(self) -> None:
         """Joins and leaves from now on do not share the entry of those before."""
@@ -220,6 +230,8 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
 
 def _reply_size(reply: object) -> int:
     """Raises ValueError if `reply` cannot be shown."""
+    if reply is None:
+        return 0
     checked_data(reply)
     return _size(reply)
 
@@ -229,6 +241,8 @@ def _size(value: object) -> int:
 
 
 def _weight(done: Done) -> int:
+    if done.data is None and done.denied is None:
+        return RECORD_BYTES
     return RECORD_BYTES + _size(done.data) + len(done.denied[1] if done.denied else "")
 
 

@@ -90,7 +90,8 @@ class RoomHost:
     def receive(self, command: Command, answered: Answered) -> None:
         """Hand `command` to its room, starting it if need be; Moved if it is not ours to serve."""
         now = self._now()
-        self._sweep.heard(command.sender, now)
+        if self._sweep.missed:
+            self._sweep.heard(command.sender, now)
         # Whether the lease is certain at this moment: see `_certain`.
         actor = self._actors.get(command.room) if now < self._until else None
         if actor is None and (actor := self._start(command.room)) is None:
@@ -166,10 +167,8 @@ class RoomHost:
     def assign(
         self, terms: Mapping[Partition, int], costs: Mapping[Partition, float] = NO_COSTS
     ) -> None:
-        """Serve exactly these partitions, under these terms; let go of all others. `costs`: what
-        their last owners found.
-
-        What is new is searched for rooms with members, which are woken.
+        """Serve exactly these partitions, under these terms, and let go of all others; what is new
+        is searched for rooms with members, which are woken. `costs`: what their last owners found.
         """
         if self._closed:
             return
@@ -280,7 +279,8 @@ class RoomHost:
 
     def _visit(self, actor: RoomActor, now: float) -> None:
         """Nothing here waits for the broker."""
-        unused_s, held = now - actor.last_used, actor.journal.held
+        held, actor.last_used = actor.journal.held, min(actor.last_used, now)
+        unused_s = now - actor.last_used
         if unused_s < BEACON_S and self._certain:
             # Republication may lose a room's last event, and nothing after it would show.
             elsewhere = held.presence.elsewhere(self._node)

@@ -1,22 +1,21 @@
 """How a handler's turn ends: all it asked for joins the draft, or nothing of it has happened."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Final
 
 import structlog
 
 from roomful_protocol.blocks import Done, Entry
 from roomful_protocol.errors import Code, Refused
-from roomful_protocol.messages import Command, Denied, Enter, Live, Say
-from roomful_rooms.draft import TURN_BYTES, TooMuch, frame_of
-from roomful_rooms.effects import Turn
+from roomful_protocol.ids import RoomName
+from roomful_protocol.messages import Command, Denied, Live, Say
+from roomful_rooms.draft import TURN_BYTES, Answered, Reply, TooMuch, frame_of
+from roomful_rooms.effects import Tell, Turn
 from roomful_rooms.journal import Journal
-from roomful_rooms.state import UNCHANGED
 
 MESSAGE: Final = 1000
 """Characters of a refusal's sentence that its sender is told, and the room remembers."""
-SILENCE: Final = Live()
 
 log = structlog.get_logger()
 
@@ -54,28 +53,27 @@ def _cancelled() -> bool:
     return task is None or bool(task.cancelling())
 
 
-def take_over(journal: Journal, turn: Turn, ts: int) -> tuple[int | None, Live]:
+def take_over(journal: Journal, turn: Turn, ts: int) -> int | None:
     """Have what a handler asked for written, and what it changed stay.
 
-    Returns the seq of its first own event, and its ephemeral ones. Raises TypeError or ValueError
-    if something cannot be stored or shown, or is too much; then nothing is taken.
+    Returns the seq of its first own event. Raises TypeError or ValueError if something cannot be
+    stored or shown, or is too much; then nothing is taken.
     """
     held = journal.held
-    live = _live(journal, turn) if turn.lives else SILENCE
-    changes = changed, removed = held.state.changes()
-    seq = None
-    if turn.tells or turn.changes or changed or removed or turn.reply is not None:
-        count = len(held.presence) if turn.changes else 0
-        seq = journal.draft.add(turn, changed, removed, count, ts)
-    if changes is not UNCHANGED:
-        held.state.take(changed, removed)
-    return seq, live
+    if not turn.changes and turn.reply is None and not held.state.drafts:
+        return journal.draft.tell(turn.tells, ts) if turn.tells else None
+    changed, removed = held.state.changes()
+    seq = journal.draft.add(turn, changed, removed, len(held.presence), ts)
+    held.state.take(changed, removed)
+    return seq
 
 
-def _live(journal: Journal, turn: Turn) -> Live:
-    entries = tuple([Entry(0, frame_of(tell, journal.room), tell.audience) for tell in turn.lives])
+def ephemeral(room: RoomName, tells: Iterable[Tell]) -> Live:
+    """What a handler asked for that has no seq. Raises TypeError or ValueError if something cannot
+    be shown, or is too much."""
+    entries = tuple([Entry(0, frame_of(tell, room), tell.audience) for tell in tells])
     if (size := sum(len(entry.frame) for entry in entries)) > TURN_BYTES:
-        raise TooMuch(f"One handler may say at most {TURN_BYTES} bytes; this is {size}.")
+        raise TooMuch(size)
     return Live(entries)
 
 
@@ -108,21 +106,29 @@ def _well_formed(refused: Refused) -> bool:
     )
 
 
-def remember(
-    journal: Journal, command: Command, seq: int | None, reply: object, denied: Denied | None = None
+def settle(
+    journal: Journal,
+    command: Command,
+    answered: Answered,
+    answer: Reply,
+    seq: int | None = None,
+    reply: object = None,
+    refused: tuple[str, str] | None = None,
 ) -> None:
-    """Have the decision written with the block, so that a repeat is answered as the command was."""
-    ask, who, ledger, id = command.ask, command.sender, journal.held.ledger, None
-    if isinstance(ask, Say):
-        id = None if ask.ephemeral else ask.id
-    elif isinstance(ask, Enter) and denied is None and not command.n:
-        # Where it has a number, to record that is to attach.
-        ledger.attach(who.session, who.attach)
-    if command.n or id is not None:
-        refused = None if denied is None else (denied.code, denied.message)
-        done = Done(who.session, who.attach, command.n, who.user, id, seq, reply, refused)
-        ledger.record(done)
-        journal.draft.decide(done)
+    """Have the command answered once what it came to is in the log, and the decision written with
+    that: a repeat is answered as the command was. `refused`: code and message, as in `Done`."""
+    ask, who, n = command.ask, command.sender, command.n
+    id = ask.id if isinstance(ask, Say) and not ask.ephemeral else None
+    if n or id is not None:
+        done = Done(who.session, who.attach, n, who.user, id, seq, reply, refused)
+        journal.held.ledger.record(done)
+        journal.draft.answer(answered, answer, done)
+    elif callable(answer):
+        # A join: where it has a number, to record that is to attach.
+        journal.held.ledger.attach(who.session, who.attach)
+        journal.draft.answer(answered, answer)
+    else:
+        journal.answer(answered, answer)
 
 
 def _label(command: Command) -> str:

@@ -20,36 +20,37 @@ class State(MutableMapping[str, Any]):
 
     def __init__(self, values: dict[str, Any] | None = None) -> None:
         self._values: dict[str, Any] = dict(values or {})
-        self._drafts: dict[str, Any] = {}
+        self.drafts: dict[str, Any] = {}
+        """What a handler has set, or was handed and may have changed."""
 
     def __getitem__(self, key: str) -> Any:
-        if key in self._drafts:
-            value = self._drafts[key]
+        if key in self.drafts:
+            value = self.drafts[key]
             if value is _GONE:
                 raise KeyError(key)
             return value
         value = self._values[key]
         if isinstance(value, (dict, list)):
-            value = self._drafts[key] = deepcopy(value)
+            value = self.drafts[key] = deepcopy(value)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"A key of a room's state must be a string, not {type(key).__name__}.")
-        self._drafts[key] = value
+        self.drafts[key] = value
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        self._drafts[key] = _GONE
+        self.drafts[key] = _GONE
 
     def __contains__(self, key: object) -> bool:
-        if isinstance(key, str) and key in self._drafts:
-            return self._drafts[key] is not _GONE
+        if isinstance(key, str) and key in self.drafts:
+            return self.drafts[key] is not _GONE
         return key in self._values
 
     def __iter__(self) -> Iterator[str]:
-        return iter([key for key in {**self._values, **self._drafts} if key in self])
+        return iter([key for key in {**self._values, **self.drafts} if key in self])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -59,11 +60,11 @@ class State(MutableMapping[str, Any]):
 
         Raises TypeError or ValueError, naming the key, if a value cannot be stored.
         """
-        if not self._drafts:
+        if not self.drafts:
             return UNCHANGED
         changed: dict[str, Any] = {}
         removed: list[str] = []
-        for key, draft in self._drafts.items():
+        for key, draft in self.drafts.items():
             if draft is _GONE:
                 if key in self._values:
                     removed.append(key)
@@ -78,14 +79,14 @@ class State(MutableMapping[str, Any]):
 
     def take(self, changed: dict[str, Any], removed: tuple[str, ...]) -> None:
         """Make changes real, from drafts or from a block of the log, and forget the drafts."""
-        self._drafts.clear()
+        self.drafts.clear()
         self._values.update(changed)
         for key in removed:
             self._values.pop(key, None)
 
     def drop(self) -> None:
         """Forget the drafts: the handler failed."""
-        self._drafts.clear()
+        self.drafts.clear()
 
     def values_now(self) -> dict[str, Any]:
         """All real values, without drafts; for a snapshot, not to be changed."""

@@ -39,18 +39,18 @@ class Sweep:
     def __init__(self, tasks: Tasks, grace_s: float) -> None:
         self._tasks, self._grace_s = tasks, grace_s
         self._living = self._in_rooms = frozenset[Life]()
-        # Since when.
-        self._missing: dict[Life, float] = {}
+        self.missed: dict[Life, float] = {}
+        """Which nodes are missing, since when."""
         self._sweeping: set[RoomName] = set()
 
     def heard(self, sender: Sender, now: float) -> None:
         """The node of `sender` has asked something on its behalf, `now`."""
-        if self._missing and (node := life(sender)) in self._missing:
-            self._missing[node] = now
+        if (node := life(sender)) in self.missed:
+            self.missed[node] = now
 
     def missing(self, now: float) -> list[tuple[Life, float]]:
         """Which nodes are missing `now`, and for how many seconds."""
-        return [(node, now - since) for node, since in self._missing.items()]
+        return [(node, now - since) for node, since in self.missed.items()]
 
     def look(
         self,
@@ -65,19 +65,19 @@ class Sweep:
         """
         in_rooms = frozenset[Life]().union(*absent.values())
         for node in self._living - living:
-            self._missing.setdefault(node, now)
+            self.missed.setdefault(node, now)
         for node in in_rooms:
-            self._missing.setdefault(node, now - missed_s.get(node, 0.0))
+            self.missed.setdefault(node, now - missed_s.get(node, 0.0))
         for node in in_rooms - self._in_rooms:
             # It may have asked those who had the room before: let it be heard here.
-            self._missing[node] = max(self._missing[node], now - self._grace_s * (1 - HEARD))
+            self.missed[node] = max(self.missed[node], now - self._grace_s * (1 - HEARD))
         self._living, self._in_rooms = living, in_rooms
-        self._missing = {
+        self.missed = {
             node: since
-            for node, since in self._missing.items()
+            for node, since in self.missed.items()
             if node not in living and (node in in_rooms or now - since < REMEMBERED * self._grace_s)
         }
-        lost = {node for node, since in self._missing.items() if now - since >= self._grace_s}
+        lost = {node for node, since in self.missed.items() if now - since >= self._grace_s}
         for actor, nodes in absent.items():
             if not lost.isdisjoint(nodes) and actor.name not in self._sweeping:
                 self._sweeping.add(actor.name)

@@ -1,9 +1,10 @@
-"""The answers to a join and to a list: where the room stands, who is here, what was missed."""
+"""The answers to a join and to a look: where the room stands, who is here, what was missed."""
 
 from collections.abc import Callable
 
 from roomful_protocol.frames import Since
-from roomful_protocol.messages import Enter, Listing, Welcome
+from roomful_protocol.messages import Enter, Listing, Read, Welcome, Who
+from roomful_rooms.draft import Answered, give
 from roomful_rooms.journal import Journal
 from roomful_rooms.recent import Recent
 
@@ -32,7 +33,17 @@ def welcome(journal: Journal, enter: Enter) -> Callable[[], Welcome]:
     return answer
 
 
-def listing(journal: Journal) -> Listing:
+def look(journal: Journal, ask: Read | Who, answered: Answered) -> None:
+    """Answer what needs no handler."""
+    if isinstance(ask, Read):
+        # Out of turn, and even if the mailbox is full: all that is here is committed.
+        give(answered, journal.recent.read(ask))
+    else:
+        # A list may not overtake what is still on its way to the log.
+        journal.answer(answered, _listing(journal))
+
+
+def _listing(journal: Journal) -> Listing:
     """The members once all that is decided by now is in the log."""
     presence, draft = journal.held.presence, journal.draft
     # Whoever joins later must not share the entry at whose seq this list is true.
