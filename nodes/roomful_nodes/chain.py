@@ -51,10 +51,11 @@ class Chain:
         """The entries of `heard`, if it is just what comes next; else None, and nothing is done."""
         if heard.first != self.head + 1 or heard.epoch != self.epoch or self._ahead:
             return None
-        self.head = last = heard.last
+        entries = heard.entries
+        self.head = last = self.head + len(entries)
         if last > self.expected:
             self.expected = last
-        return heard.entries
+        return entries
 
     def hear(self, heard: Heard) -> Sequence[Entry]:
         """The entries that are next now that `heard` was announced: none if it is old or early."""

@@ -6,9 +6,8 @@ been attached, one that is behind) get a run of their own, until they are where 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import write
-from types import MappingProxyType
 from typing import Final, Protocol
 
 from roomful_nodes.metrics import Metrics
@@ -35,9 +34,6 @@ class Follower(Viewer, Protocol):
     def fell_behind(self, last: int) -> None:
         """Too much waits for its socket: it is not served any more after seq `last`."""
         ...
-
-
-NOBODY: Final[Mapping[Follower, int]] = MappingProxyType({})
 
 
 class Fanout:
@@ -147,12 +143,12 @@ class Fanout:
         """Write the same to everybody, as is right nearly always. False if it would be wrong for
         somebody: then nothing is written."""
         before = self._plain
-        for codec, members in self._by_codec().items():
+        for codec, members in (self._lists or self._by_codec()).items():
             run = common_run(entries, codec, before)
             if run is None:
                 return False
             data, self._plain = run
-            self._write(data, members, NOBODY)
+            self._write(data, members)
         return True
 
     def _write_apart(self, entries: Sequence[Entry]) -> int:
@@ -164,7 +160,8 @@ class Fanout:
         for codec, members in self._by_codec().items():
             run = common_run(entries, codec, self._plain)
             data, plain = run or composed(entries, wires, codec, self._plain, None)
-            self._write(data, members, exceptions)
+            if data:
+                self._write(data, [one for one in members if one[2] not in exceptions])
         if exceptions:
             self._write_exceptions(entries, wires, exceptions, plain)
         if shed:
@@ -180,19 +177,9 @@ class Fanout:
                 _list(follower, self._lists)
         return self._lists
 
-    def _write(
-        self,
-        data: bytes,
-        members: Iterable[Way],
-        exceptions: Mapping[Follower, int],
-    ) -> None:
-        if not data:
-            return
-        size = len(data)
+    def _write(self, data: bytes, members: Iterable[Way]) -> None:
+        size, gone = len(data), list[Follower]()
         self._uninspected += size
-        if exceptions:
-            members = [member for member in members if member[2] not in exceptions]
-        gone = []
         for outbox, push, follower in members:
             try:
                 if not outbox.clear:

@@ -65,13 +65,11 @@ class Parser:
                 lines.append(buffer[position:eol])
                 position = eol + 2
                 continue
-            words = buffer[position:eol].split()
             try:
-                size = int(words[-1])
                 # (H)MSG subject sid [reply] [header size] size
-                split = int(words[-2]) if first == _H else 0
-                reply = words[3] if len(words) == (6 if first == _H else 5) else None
-                callback = heard.get(words[2])
+                _, subject, sid, *more, digits = buffer[position:eol].split()
+                size = int(digits)
+                split = int(more.pop()) if first == _H else 0
             except (ValueError, IndexError):
                 raise Malformed(buffer[position:eol].decode(errors="replace")) from None
             start = eol + 2
@@ -80,14 +78,15 @@ class Parser:
                 self._needed = stop + 2
                 return position
             position = stop + 2
-            if callback is None:
+            if (callback := heard.get(sid)) is None:
                 continue
+            reply = more[0] if more else None
             header = buffer[start : start + split] if split else None
             try:
-                callback(words[1], reply, header, buffer[start + split : stop])
+                callback(subject, reply, header, buffer[start + split : stop])
             except Exception:
                 # Whatever a listener does wrong must not end the reading of this connection.
-                log.exception("nats.listener_failed", subject=words[1].decode(errors="replace"))
+                log.exception("nats.listener_failed", subject=subject.decode(errors="replace"))
         self._needed = 0
         return position
 

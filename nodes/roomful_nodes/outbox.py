@@ -154,7 +154,7 @@ class Outbox:
             # Its reader is about to find out.
             self.open = False
         else:
-            if self.waiting > MOST:
+            if self._transport.get_write_buffer_size() > MOST:
                 self.end(TOO_SLOW)
 
     def send(self, frame: Frame) -> None:

@@ -120,7 +120,7 @@ class Journal:
     def _block(self, draft: Draft) -> Block:
         self._number += 1
         return draft.block(
-            term=self.term, writer=self.writer, number=self._number, epoch=self.epoch,
+            term=self.term, writer=self.writer, number=self._number, epoch=self.recent.epoch,
             ts=self._clock.wall_ms(), count=len(self._members()),
         )  # fmt: skip
 
