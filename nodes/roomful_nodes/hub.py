@@ -155,11 +155,13 @@ class Hub:
     async def _follow(self, opened: _Open) -> None:
         feed = opened.feed
         try:
-            opened.announced = await self._log.follow(feed.room, feed.hear)
             if opened.live is None:
                 opened.live = await self._bus.subscribe(
                     self._subjects.live(feed.room), partial(self._heard_live, feed)
                 )
+            # Last: what was followed while this goes on might be followed no more at its end, and
+            # whoever wanted it again (`_begin`) would have relied on this.
+            opened.announced = await self._log.follow(feed.room, feed.hear)
         finally:
             opened.settling = False
         if self._open.get(feed.room) is not opened:

@@ -1,11 +1,14 @@
 """The feeds of a node: opened when needed, kept a little, closed."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tests.support.rooms import World, turns, until, world
 
+from roomful_nodes.bus import Message
 from roomful_protocol.blocks import EVERYONE
+from roomful_rooms.log import Following
 
 
 @pytest.fixture
@@ -16,6 +19,11 @@ async def here() -> AsyncIterator[World]:
 
 def followers(here: World) -> int:
     return len(here.room.store.followers["lobby"])
+
+
+def listeners(here: World) -> int:
+    """Of what is ephemeral."""
+    return len(here.outside.switch.listeners(here.subjects.live("lobby")))
 
 
 async def test_members_of_one_room_share_a_feed(here: World) -> None:
@@ -58,7 +66,7 @@ async def test_a_check_finds_what_was_lost_without_a_trace(here: World) -> None:
 async def test_closing_stops_following_and_forgets_late_releases(here: World) -> None:
     ann = await here.joined("ann")
     await here.hub.close()
-    assert followers(here) == 0
+    assert (followers(here), listeners(here)) == (0, 0)
     ann.membership.detach()
     assert len(here.hub) == 0
 
@@ -89,7 +97,7 @@ async def test_one_that_it_has_left_is_followed_and_what_was_missed_is_read(here
     await until(lambda: ann.seqs == [1, 2, 3])
     here.room.say("heard")
     await until(lambda: ann.seqs == [1, 2, 3, 4])
-    assert followers(here) == 1
+    assert (followers(here), listeners(here)) == (1, 1)
 
 
 async def test_while_the_lease_is_in_doubt_others_are_heard(here: World) -> None:
@@ -106,6 +114,26 @@ async def test_while_the_lease_is_in_doubt_others_are_heard(here: World) -> None
     write_here(here)
     await until(lambda: not followers(here))
     assert ann.seqs == [1, 2, 3, 4]
+
+
+async def test_one_that_is_left_before_its_live_subject_is_followed_is_followed(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_on, subscribe = asyncio.Event(), here.hub._bus.subscribe
+
+    async def late(subject: str, heard: Callable[[Message], None]) -> Following:
+        await let_on.wait()
+        return await subscribe(subject, heard)
+
+    monkeypatch.setattr(here.hub._bus, "subscribe", late)
+    ann = await here.joined("ann")
+    write_here(here)
+    await turns()
+    here.hub.heed("lobby")
+    let_on.set()
+    await turns()
+    here.room.say("another's")
+    await until(lambda: ann.seqs == [1, 2])
 
 
 async def test_a_check_has_the_rooms_of_this_node_followed_too(here: World) -> None:
