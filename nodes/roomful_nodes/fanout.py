@@ -50,7 +50,7 @@ class Fanout:
         self._pending: list[Entry] = []
         self._lists: dict[Codec, list[Way]] | None = None
         self._armed = False
-        self._pace = Pace()
+        self._pace = Pace(loop)
         self._inspect_at = 0.0
         self._uninspected = LEAST_BYTES
 

@@ -60,7 +60,7 @@ class Journal:
         self._appends = Appends(room, log=log, epochs=epochs, tasks=tasks)
         self._checkpoints = Checkpoints(room, archive, clock, tasks, keep)
         self._number = 0
-        self._pace = Pace()
+        self._pace = Pace(asyncio.get_running_loop())
         self._committing = False
         self._pausing: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None

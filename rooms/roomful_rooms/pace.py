@@ -17,15 +17,16 @@ class Pace:
     that PACE_S have to pass between two times; else nothing waits, as there is nothing to gather.
     """
 
-    __slots__ = ("_next", "alone", "busy")
+    __slots__ = ("_loop", "_next", "alone", "busy")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.alone, self.busy = True, False
+        self._loop = loop
         self._next = 0.0
 
     def call(self, act: Callable[[], None]) -> None:
         """Have `act` called: when this turn of the loop is over, or when it is time."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         if now >= self._next or not self.busy:
             self._next = now + PACE_S

@@ -14,7 +14,7 @@ def _noting(done: list[float]) -> None:
 
 @virtual
 async def test_what_comes_one_at_a_time_waits_for_nothing() -> None:
-    pace, done = Pace(), list[float]()
+    pace, done = Pace(asyncio.get_running_loop()), list[float]()
     began = asyncio.get_running_loop().time()
     for _ in range(3):
         pace.call(lambda: _noting(done))
@@ -24,7 +24,7 @@ async def test_what_comes_one_at_a_time_waits_for_nothing() -> None:
 
 @virtual
 async def test_where_much_comes_it_goes_at_a_pace() -> None:
-    pace, done = Pace(), list[float]()
+    pace, done = Pace(asyncio.get_running_loop()), list[float]()
     began = asyncio.get_running_loop().time()
     pace.busy = True
     for _ in range(3):
