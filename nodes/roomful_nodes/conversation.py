@@ -13,7 +13,7 @@ import structlog
 from roomful_nodes.auth import Identity
 from roomful_nodes.membership import Membership
 from roomful_nodes.outbox import HIGH, Outbox, Stalled, framed
-from roomful_nodes.rate import BYTES, Credit, Rate
+from roomful_nodes.rate import ASK_BYTES, BYTES, Credit, Rate
 from roomful_nodes.requests import Requests
 from roomful_nodes.services import Services
 from roomful_nodes.session import Session
@@ -200,13 +200,13 @@ class Conversation:
                 self._services.metrics.rate_limited.inc()
                 raise Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=wait_ms)
             if isinstance(frame, Say):
-                self._requests.send(frame, len(raw))
+                self._requests.send(frame, len(raw) + ASK_BYTES)
             else:
-                self._dispatch(frame, len(raw))
+                self._dispatch(frame, len(raw) + ASK_BYTES)
         except Exception as failure:
             self._fail(frame, failure)
-        if wait_ms and self._rate.flooding:
-            self._flooded()
+            if wait_ms and self._rate.flooding:
+                self._flooded()
 
     def look(self) -> None:
         """All that was read at a time has been heard. Whoever has asked too much already, or does
@@ -239,7 +239,7 @@ class Conversation:
             self.outbox.send(frames.error(refusal, frame.id, room))
 
     def _dispatch(
-        self, frame: Join | Leave | History | Members | Auth | Ping | Bye, size: int
+        self, frame: Join | Leave | History | Members | Auth | Ping | Bye, cost: int
     ) -> None:
         match frame:
             case Auth():
@@ -254,7 +254,7 @@ class Conversation:
             case Leave():
                 self._requests.leave(frame)
             case _:
-                self._requests.look(frame, size)
+                self._requests.look(frame, cost)
 
     def _check_join(self, join: Join) -> None:
         if join.room is not None and not self._identity.may_join(join.room):
@@ -270,7 +270,7 @@ class Conversation:
             self.outbox.send(frames.ack(auth.id, None, data={"expires_s": self._expires_s()}))
 
     async def _until_read(self) -> None:
-        self._credit.owe(BYTES)
+        self._credit.owed += BYTES
         self._credit.look()
         try:
             await self.outbox.drained()

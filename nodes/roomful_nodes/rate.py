@@ -37,9 +37,8 @@ class Rate:
         full_at = self._full_at
         if full_at < now:
             full_at = now
-        early_s = full_at - now
-        if early_s > self._early_s:
-            return self._refuse(now, early_s - self._early_s)
+        if full_at > now + self._early_s:
+            return self._refuse(now, full_at - now - self._early_s)
         self._full_at = full_at + self._each_s
         return 0
 
@@ -65,30 +64,27 @@ class Credit:
     """Questions of one client that wait for answers: above a bound it is not listened to.
 
     So what one client can make a node hold is bounded, whatever its rate. `reading` is paused when
-    the bound is reached, and resumed when half of it is free again.
+    the bound is reached, and resumed when half of it is free again. Whoever passes a question on
+    adds what it takes to `owed`, and settles that when it is answered.
     """
 
-    __slots__ = ("_bytes", "_paused", "_reading")
+    __slots__ = ("_paused", "_reading", "owed")
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._bytes = 0
+        self.owed = 0
         self._paused = False
 
-    def owe(self, size: int) -> None:
-        """A question of `size` bytes has been passed on."""
-        self._bytes += size + ASK_BYTES
-
     def look(self) -> None:
-        """Pause if that was too much."""
-        if self._bytes >= BYTES:
+        """Pause if too much is owed."""
+        if self.owed >= BYTES:
             # Again and again while it lasts: others may have resumed the socket meanwhile.
             self._paused = True
             self._reading.pause_reading()
 
-    def settle(self, size: int) -> None:
-        """The question has been answered."""
-        self._bytes -= size + ASK_BYTES
-        if self._paused and self._bytes <= BYTES // 2:
+    def settle(self, cost: int) -> None:
+        """A question that took so much has been answered."""
+        self.owed -= cost
+        if self._paused and self.owed <= BYTES // 2:
             self._paused = False
             self._reading.resume_reading()

@@ -31,7 +31,8 @@ from roomful_protocol.messages import (
 class Requests:
     """Carries out frames for one socket. `rooms` holds what was joined over it, also what is not
     answered yet: a client may go on as if it were in, as the room sees everything in order. What no
-    room has decided stays, too: the client may be in."""
+    room has decided stays, too: the client may be in. Each question takes `cost` of the client's
+    credit until it is answered."""
 
     __slots__ = (
         "_credit", "_failed", "_leaving", "_only", "_outbox", "_services", "_session", "_telling",
@@ -133,29 +134,29 @@ class Requests:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def send(self, say: Say, size: int) -> None:
-        """Pass on a message of `size` bytes, to a room or outside any. Raises Refused."""
+    def send(self, say: Say, cost: int) -> None:
+        """Pass on a message, to a room or outside any. Raises Refused."""
         if say.to and say.room is None:
-            self._send_direct(say, size)
+            self._send_direct(say, cost)
             return
         # This is the way of every message: so it is found here, and only missed there.
         membership = self._only if say.room is None else self.rooms.get(say.room)
         if membership is None:
             membership = self._membership(say.room)
-        self._credit.owe(size)
-        membership.lane.ask(say, _Said(say.id, membership, self._credit, size).answered)
+        self._credit.owed += cost
+        membership.lane.ask(say, _Said(say.id, membership, self._credit, cost).answered)
 
-    def _send_direct(self, say: Say, size: int) -> None:
-        self._credit.owe(size)
-        delivered = partial(self._delivered, say.id, size)
+    def _send_direct(self, say: Say, cost: int) -> None:
+        self._credit.owed += cost
+        delivered = partial(self._delivered, say.id, cost)
         try:
             self._services.targets.send(self._session, say, delivered)
         except Refused:
-            self._credit.settle(size)
+            self._credit.settle(cost)
             raise
 
-    def _delivered(self, id: ClientId | None, size: int, count: int) -> None:
-        self._credit.settle(size)
+    def _delivered(self, id: ClientId | None, cost: int, count: int) -> None:
+        self._credit.settle(cost)
         if not count:
             nobody = Refused(Code.UNKNOWN_TARGET, "Nobody whom this is for is connected.")
             self._outbox.send(frames.error(nobody, id))
@@ -164,31 +165,31 @@ class Requests:
 
     # -- looking -----------------------------------------------------------------------------------
 
-    def look(self, frame: History | Members, size: int) -> None:
+    def look(self, frame: History | Members, cost: int) -> None:
         """Answer from what the room knows. Raises Refused.
 
         That is not for whom it does not let in: so the answer to the join is waited for.
         """
         membership = self._membership(frame.room)
-        self._credit.owe(size)
-        membership.once_decided(partial(self._look, frame, membership, size))
+        self._credit.owed += cost
+        membership.once_decided(partial(self._look, frame, membership, cost))
 
     def _look(
-        self, frame: History | Members, membership: Membership, size: int, joined: bool
+        self, frame: History | Members, membership: Membership, cost: int, joined: bool
     ) -> None:
         if not joined:
-            self._credit.settle(size)
+            self._credit.settle(cost)
             self._outbox.send(frames.error(_not_joined(membership.room), frame.id, membership.room))
             return
         match frame:
             case History():
-                reading = self._read(frame, membership, size)
+                reading = self._read(frame, membership, cost)
                 self._services.tasks.start(reading, f"history for {self._session.id}")
             case Members():
-                answered = partial(self._listed, frame.id, membership.room, size)
+                answered = partial(self._listed, frame.id, membership.room, cost)
                 membership.lane.ask(Who(), answered)
 
-    async def _read(self, history: History, membership: Membership, size: int) -> None:
+    async def _read(self, history: History, membership: Membership, cost: int) -> None:
         read = Read(history.after, history.before, history.limit)
         past, room = self._services.hub.history, membership.room
         if self._telling is None:
@@ -206,10 +207,10 @@ class Requests:
         except Stalled:
             self._failed(TOO_SLOW)
         finally:
-            self._credit.settle(size)
+            self._credit.settle(cost)
 
-    def _listed(self, id: ClientId | None, room: RoomName, size: int, answer: Answer) -> None:
-        self._credit.settle(size)
+    def _listed(self, id: ClientId | None, room: RoomName, cost: int, answer: Answer) -> None:
+        self._credit.settle(cost)
         match answer:
             case Listing(seq=seq, count=count, members=members):
                 listed = [person(one.user, one.name, one.session) for one in members]
@@ -221,16 +222,16 @@ class Requests:
 
 
 class _Said(Struct):
-    """A message on its way to the room of its `membership`, `size` bytes long."""
+    """A message on its way to the room of its `membership`."""
 
     id: ClientId | None
     membership: Membership
     credit: Credit
-    size: int
+    cost: int
 
     def answered(self, answer: Answer) -> None:
         """Tell the client, if it wants to know."""
-        self.credit.settle(self.size)
+        self.credit.settle(self.cost)
         id, membership = self.id, self.membership
         if isinstance(answer, Accepted):
             if id is None:

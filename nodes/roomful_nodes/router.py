@@ -69,7 +69,8 @@ class _Question(Command, eq=False, gc=True):
 
     def settle(self, answer: Answer) -> None:
         """Pass on the answer, if it is the first; ask again if the room has moved."""
-        router, metrics = self.router, self.router.metrics
+        router = self.router
+        metrics = router.metrics
         if isinstance(answer, Accepted):
             tally = metrics.commands_duplicate if answer.duplicate else metrics.commands_accepted
         elif isinstance(answer, Denied):
