@@ -157,7 +157,7 @@ class Hub:
         try:
             if opened.live is None:
                 opened.live = await self._bus.subscribe(
-                    self._subjects.live(feed.room), partial(self._heard_live, feed)
+                    self._subjects.live(feed.room), partial(self._heard_live, opened)
                 )
             # Last: what was followed while this goes on might be followed no more at its end, and
             # whoever wanted it again (`_begin`) would have relied on this.
@@ -171,11 +171,13 @@ class Hub:
         # the moment from which on they are announced here.
         feed.check()
 
-    def _heard_live(self, feed: Feed, message: Message) -> None:
+    def _heard_live(self, opened: _Open, message: Message) -> None:
+        # Another node runs the room, whatever this one knows of that yet.
+        self._begin(opened)
         try:
-            feed.hear_live(unpack_live(message.payload))
+            opened.feed.hear_live(unpack_live(message.payload))
         except ValueError:
-            log.exception("hub.unreadable", room=feed.room, subject=message.subject)
+            log.exception("hub.unreadable", room=opened.feed.room, subject=message.subject)
 
     def _expire(self, opened: _Open) -> None:
         del self._open[opened.feed.room]

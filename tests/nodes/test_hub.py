@@ -8,6 +8,8 @@ from tests.support.rooms import World, turns, until, world
 
 from roomful_nodes.bus import Message
 from roomful_protocol.blocks import EVERYONE
+from roomful_protocol.codecs.internode import pack_live
+from roomful_protocol.messages import Live
 from roomful_rooms.log import Following
 
 
@@ -143,3 +145,15 @@ async def test_a_check_has_the_rooms_of_this_node_followed_too(here: World) -> N
     here.room.say("another's")
     here.hub.check()
     await until(lambda: ann.seqs == [1, 2] and followers(here) == 1)
+
+
+async def test_a_room_that_another_node_speaks_for_is_followed_again(here: World) -> None:
+    """This node was taken for dead, say, and does not know it yet."""
+    ann = await here.joined("ann")
+    write_here(here)
+    await until(lambda: not followers(here))
+    here.room.say("another's")
+    here.outside.publish(here.subjects.live("lobby"), pack_live(Live(head=2)))
+    await until(lambda: ann.seqs == [1, 2] and followers(here) == 1)
+    here.room.say("heard")
+    await until(lambda: ann.seqs == [1, 2, 3])
