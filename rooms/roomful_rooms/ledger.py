@@ -35,7 +35,7 @@ GLOBAL_ID: Final = 16
 """Characters from which on a string id is taken to be unique among all sessions of its user."""
 REMEMBERED: Final = 4096
 """Ids kept per room, and numbers whose answers may still be asked for; older ones are forgotten
-first. An eighth more may come before they are: so that it is seldom looked at."""
+first. Half as many more may come before they are: so that it is seldom looked at."""
 LINKS: Final = 65_536
 """Sessions whose numbers are kept per room; those that sent nothing for longest are forgotten."""
 
@@ -232,19 +232,17 @@ class Ledger:
     def _make_room(self) -> None:
         """Forget what is not asked for any more, and of the rest what is too much: the numbers
         first of those who have been silent for longest."""
-        numbered = 0
-        for link in self._links.values():
+        room = REMEMBERED
+        for link in reversed(self._links.values()):
             link.forget()
-            numbered += len(link.decided)
-        for link in self._links.values():
-            if numbered <= REMEMBERED:
+            if not room and not link.decided:
+                # As of all before it, for which there was no room already. They may be thousands.
                 break
-            dropped = min(numbered - REMEMBERED, len(link.decided))
-            del link.decided[:dropped]
-            numbered -= dropped
+            del link.decided[: max(len(link.decided) - room, 0)]
+            room -= len(link.decided)
         for old in list(islice(self._ids, max(len(self._ids) - REMEMBERED, 0))):
             del self._ids[old]
-        self._spare = REMEMBERED // 8
+        self._spare = REMEMBERED // 2
 
     def __iter__(self) -> Iterator[Done]:
         """All that is remembered, in an order in which it can be recorded."""

@@ -19,7 +19,7 @@ from roomful_protocol.messages import (
     Sender,
 )  # fmt: skip
 from roomful_rooms import ledger as module
-from roomful_rooms.ledger import GLOBAL_ID, Ledger
+from roomful_rooms.ledger import GLOBAL_ID, Ledger, Link
 
 ENTER = Enter(NEW, None)
 UUID = "0123456789abcdef"
@@ -289,6 +289,30 @@ def test_who_has_left_is_forgotten_once_nothing_is_asked_of_it_any_more() -> Non
     assert ledger.link("s2", "a2") is None
     assert [one.n for one in ledger if one.session == "s2"] == [0], "by its id it is known"
     assert verdict(ledger, command(ann, say(), 2)) == Accepted(1, duplicate=True), "who is here"
+
+
+def test_nobody_pays_for_how_many_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room of thousands is not gone through each time that room is made for the newest."""
+    monkeypatch.setattr(module, "REMEMBERED", 16)
+    looked_at: list[Link] = []
+    forget = Link.forget
+
+    def counted(link: Link) -> None:
+        looked_at.append(link)
+        forget(link)
+
+    monkeypatch.setattr(Link, "forget", counted)
+    ledger, ann = Ledger(), sender()
+    for number in range(500):
+        ledger.record(done(sender(f"o{number}", f"o{number}"), 1))
+    assert len(looked_at) < 3 * 500
+    looked_at.clear()
+    for n in range(1, 101):
+        assert verdict(ledger, command(ann, say(), n, base=1)) is None
+        ledger.record(done(ann, n, seq=n))
+    assert len(looked_at) < 3 * 100
+    assert 16 <= len([one for one in ledger if one.n]) <= 16 + 16 // 2
+    assert verdict(ledger, command(ann, say(), 90)) == Accepted(90, duplicate=True)
 
 
 def test_what_is_forgotten_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
