@@ -97,7 +97,7 @@ class Draft(Struct):
         cannot be shown to clients or is too much; then nothing is taken.
         """
         changes, tells = turn.changes, turn.tells
-        size = _size(state) + RECORD_BYTES * len(removed) + sum(map(_change_size, changes))
+        size = _size(state) + _size(removed) + sum(map(_change_size, changes))
         besides = size + _reply_size(turn.reply)
         visible = [change for change in changes if not _silent(change)]
         if visible and tells:

@@ -205,6 +205,17 @@ def test_state_too_large_or_with_an_impossible_key_is_not_taken() -> None:
     assert not draft.effective
 
 
+def test_thousands_of_keys_may_go_at_once_as_long_as_their_names_fit_a_block() -> None:
+    draft = Draft("lobby", 1)
+    keys = [f"vote:{number}" for number in range(10_000)]
+    assert draft.add(Turn(), {}, keys, 1, TS) is None
+    assert draft.effective
+    assert draft.bytes > len("".join(keys))
+    with pytest.raises(TooMuch):
+        draft.add(Turn(), {}, [key * 10 for key in keys], 1, TS)
+    assert sorted(block(draft).removed) == sorted(keys)
+
+
 def test_a_reply_that_is_too_much_is_counted_in_what_is_said_of_it() -> None:
     with pytest.raises(TooMuch, match=rf"at most {TURN_BYTES} bytes; this is {TURN_BYTES + 5}\."):
         add(Draft("lobby", 1), Turn(reply="x" * TURN_BYTES))
