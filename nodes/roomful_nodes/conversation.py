@@ -232,11 +232,9 @@ class Conversation:
             log.error("session.frame_failed", session=who.id, user=who.user, exc_info=failure)
             told = "The node failed to handle that; it is logged."
             refusal = Refused(Code.HANDLER_FAILED, told)
-        if frame is None or isinstance(frame, Bye):
-            self.outbox.send(frames.error(refusal))
-        else:
-            room = None if isinstance(frame, Auth | Ping) else frame.room
-            self.outbox.send(frames.error(refusal, frame.id, room))
+        id = None if frame is None else frame.id
+        room = None if frame is None or isinstance(frame, Auth | Ping | Bye) else frame.room
+        self.outbox.send(frames.error(refusal, id, room))
 
     def _dispatch(
         self, frame: Join | Leave | History | Members | Auth | Ping | Bye, cost: int
