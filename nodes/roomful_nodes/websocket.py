@@ -43,11 +43,12 @@ class Pace:
     nobody. Who sends more bytes than all messages that it may send would have is held back.
     """
 
-    __slots__ = ("burst", "message", "per_s")
+    __slots__ = ("burst_s", "byte_s", "message")
 
     def __init__(self, limits: Limits) -> None:
-        size = limits.message_bytes + _HEAD_BYTES
-        self.per_s, self.burst = limits.messages_per_s * size, float(limits.burst * size)
+        # Each byte takes so long, and so much may come early.
+        self.byte_s = 1 / (limits.messages_per_s * (limits.message_bytes + _HEAD_BYTES))
+        self.burst_s = limits.burst / limits.messages_per_s
         # aiohttp refuses what reaches this size, we what exceeds ours.
         self.message = limits.message_bytes + 1
 
@@ -85,8 +86,8 @@ class WebSocket(asyncio.Protocol):
     closed; each once."""
 
     __slots__ = (
-        "_at", "_closing", "_conversation", "_deaf", "_inbox", "_left", "_loop", "_may_read",
-        "_over", "_pace", "_parser", "_timer", "_transport", "outbox",
+        "_closing", "_conversation", "_deaf", "_due_at", "_inbox", "_left", "_loop", "_over",
+        "_pace", "_parser", "_timer", "_transport", "outbox",
     )  # fmt: skip
 
     def __init__(
@@ -105,8 +106,8 @@ class WebSocket(asyncio.Protocol):
         # Made when the first frame comes: many clients only listen, and all do so at first.
         self._inbox: _Inbox | None = None
         self._parser: WebSocketReader | None = None
-        # Bytes that may be read at once, as of the last time that some were.
-        self._may_read, self._at = pace.burst, self._loop.time()
+        # By when a client that keeps the pace would have sent all that was read.
+        self._due_at = self._loop.time()
         # Ends a pause in reading; after a Close of ours, the patience with the client.
         self._timer: asyncio.TimerHandle | None = None
         self._closing = self._deaf = False
@@ -120,13 +121,14 @@ class WebSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        now, pace = self._loop.time(), self._pace
-        gained = (now - self._at) * pace.per_s
-        self._may_read = min(self._may_read + gained, pace.burst) - len(data)
-        self._at = now
-        if self._may_read < 0 and not self._closing:
+        now, due_at, pace = self._loop.time(), self._due_at, self._pace
+        if due_at < now:
+            due_at = now
+        self._due_at = due_at = due_at + len(data) * pace.byte_s
+        early_s = due_at - now - pace.burst_s
+        if early_s > 0 and not self._closing:
             self._transport.pause_reading()
-            self._wait(-self._may_read / pace.per_s, self._transport.resume_reading)
+            self._wait(early_s, self._transport.resume_reading)
         parser = self._parser or self._made_parser()
         if self._conversation is not None:
             self._conversation.hear()

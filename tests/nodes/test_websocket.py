@@ -4,7 +4,7 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -13,12 +13,15 @@ from structlog.testing import capture_logs
 from tests.support.cluster import until
 from tests.support.nodes import MemoryCluster, MemoryNode
 from tests.support.raw import RawClient, masked
+from tests.support.sockets import FakeTransport
+from tests.support.virtual_time import virtual
 from tests.support.wire import Wire
 
 from roomful_nodes.conversation import Conversation
 from roomful_nodes.entrance import Entrance
 from roomful_nodes.gateway import Gateway
-from roomful_nodes.websocket import WebSocket
+from roomful_nodes.websocket import Pace, WebSocket
+from roomful_protocol.codecs import JSON
 from roomful_protocol.frames import Limits
 
 
@@ -33,6 +36,26 @@ def closing(frames: list[tuple[int, bytes]]) -> tuple[str, int]:
     (text, bye), (close, code) = frames[-2:]
     assert (text, close) == (1, 8)
     return json.loads(bye)["data"]["code"], int.from_bytes(code[:2], "big")
+
+
+@virtual
+async def test_who_writes_faster_than_all_its_messages_would_is_read_no_faster() -> None:
+    transport = FakeTransport()
+    pace = Pace(Limits(message_bytes=1000, messages_per_s=10, burst=5))
+    socket = WebSocket(
+        cast("asyncio.Transport", transport), JSON, pace, over=lambda _: None, left=lambda _: None
+    )
+    piece = masked(bytes(86))
+    for _ in range(2):
+        # After a long silence no more than a burst comes at once.
+        await asyncio.sleep(60)
+        read = 0
+        while transport.reading and read < 10_000:
+            socket.data_received(piece)
+            read += len(piece)
+        assert 5 * 1014 < read <= 5 * 1014 + len(piece)
+        await asyncio.sleep(len(piece) / 10_140)
+        assert transport.reading
 
 
 async def test_what_comes_with_the_handshake_is_heard(node: MemoryNode) -> None:
