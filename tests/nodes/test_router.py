@@ -218,6 +218,48 @@ async def test_a_room_that_moves_when_the_deadline_has_passed_is_asked_no_more()
 
 
 @virtual
+async def test_an_answer_after_the_deadline_is_not_a_second_one() -> None:
+    async with cluster() as c:
+        c.give("n1")
+        way = c.ways["n1"]
+        ann, answers = way.lane("ann"), list[Answer]()
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        way.host.log.may_tell.clear()
+        ann.ask(say("slow"), answers.append)
+        await until(lambda: answers, DEADLINE_S + 1)
+        way.host.log.may_tell.set()
+        assert isinstance(await answered(ann, say("next")), Accepted)
+        assert [type(answer) for answer in answers] == [Denied]
+        assert c.world.said() == ["slow", "next"]
+        assert way.metrics.commands_accepted.count == 2
+
+
+@virtual
+async def test_what_another_node_has_left_unanswered_is_asked_once_here() -> None:
+    """Of our own room no answer is lost: to ask it again while it opens would say twice what has no
+    number."""
+    async with cluster() as c:
+        here, there = c.ways["n1"], c.ways["n2"]
+        ann, answers = here.lane("ann"), list[Answer]()
+        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+        there.host.log.may_tell.clear()
+        ann.ask(say("once"), answers.append)
+        ann.ask(Say("chat.typing", ephemeral=True), answers.append)
+        await until(lambda: there.host.lives and c.world.said(), 1)
+        here.link.cut()
+        c.give("n1")
+        here.host.log.may_write.clear()
+        await turns()
+        here.link.mend()
+        await asyncio.sleep(ATTEMPT_S + 10 * SWEEP_S)
+        assert not answers
+        here.host.log.may_write.set()
+        await until(lambda: len(answers) == 2, 1)
+        assert all(isinstance(answer, Accepted) for answer in answers)
+        assert len(here.host.lives) == 1
+
+
+@virtual
 async def test_commands_keep_their_order_and_take_effect_once_while_the_room_moves() -> None:
     async with cluster() as c:
         ann = c.ways["n1"].lane("ann")
