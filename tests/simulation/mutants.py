@@ -4,11 +4,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
+from tests.simulation import faults
 
 from roomful_nodes.chain import Chain
 from roomful_nodes.feed import Feed
+from roomful_nodes.hub import Hub
 from roomful_nodes.registration import Registration
 from roomful_nodes.sessions import Sessions
+from roomful_nodes.shouts import Shouts
 from roomful_protocol.blocks import Entry, Heard, Member
 from roomful_protocol.codecs.stored import unpack_block
 from roomful_protocol.ids import home_of
@@ -134,3 +137,17 @@ def no_rollback(patch: pytest.MonkeyPatch) -> None:
 def no_repair(patch: pytest.MonkeyPatch) -> None:
     """A hub waits for what is missing, and does not read it."""
     patch.setattr(Feed, "_start_repair", lambda _self: None)
+
+
+def no_beacons(patch: pytest.MonkeyPatch) -> None:
+    """No room says how far it is. That breaks nothing, where nothing is lost: nor is it here."""
+    patch.setattr(Shouts, "tell_head", lambda *_: None)
+    losing = ("black hole", "losses")
+    kept = {kind: weight for kind, weight in faults.WEIGHTS.items() if kind not in losing}
+    patch.setattr(faults, "WEIGHTS", kept)
+
+
+def no_heed(patch: pytest.MonkeyPatch) -> None:
+    """A node hears only itself in a room that it has left; beacons would find that out."""
+    no_beacons(patch)
+    patch.setattr(Hub, "heed", lambda *_: None)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.simulation import mutants
 from tests.simulation.histories import simulate
 from tests.simulation.timeline import Loop, Timeline
 
@@ -35,6 +36,17 @@ def test_what_is_promised_holds(seed: int) -> None:
     problems = "\n".join(told.problems[:20])
     assert not problems, f"{problems}\n\nAgain: ROOMFUL_SEEDS={seed} pytest {__file__}"
     assert told.counts["acked"] > 10
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("seed", range(6))
+def test_without_loss_all_is_heard_though_no_beacon_tells(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beacons find what was missed: so they hide it if a node does not listen when it should."""
+    mutants.no_beacons(monkeypatch)
+    problems = "\n".join(simulate(seed).problems[:20])
+    assert not problems, problems
 
 
 def test_much_goes_wrong_and_much_is_said() -> None:

@@ -16,6 +16,7 @@ SEEDS = 40
         (mutants.no_dedupe, {"once"}),
         (mutants.no_gaps, {"order", "whole"}),
         (mutants.no_repair, {"whole"}),
+        (mutants.no_heed, {"whole"}),
         (mutants.stale_hand_off, {"dense", "acked", "agreement"}),
         (mutants.no_lease, {"fenced", "owned", "dense"}),
         (mutants.early_acks, {"acked", "presence"}),
