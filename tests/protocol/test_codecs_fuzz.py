@@ -154,8 +154,12 @@ def test_depth_is_bounded_alike(levels: int, lists: bool) -> None:
     for _ in range(levels):
         value = [value] if lists else {"": value}
     frame = {"data": value, "type": "a.b"}
-    dense = json.dumps(frame, separators=(",", ":")).encode()
-    for codec, raw in ((JSON, json.dumps(frame).encode()), (JSON, dense), (MSGPACK, pack(frame))):
+    shortest = {"": value, "type": "a.b"}
+    dense = [json.dumps(one, separators=(",", ":")).encode() for one in (frame, shortest)]
+    for codec, raw in (
+        (JSON, json.dumps(frame).encode()), (JSON, dense[0]), (JSON, dense[1]),
+        (MSGPACK, pack(frame)),
+    ):  # fmt: skip
         assert isinstance(decoded(codec, raw), Refused) == (levels + 1 > DEPTH)
 
 

@@ -216,6 +216,14 @@ def test_thousands_of_keys_may_go_at_once_as_long_as_their_names_fit_a_block() -
     assert sorted(block(draft).removed) == sorted(keys)
 
 
+def test_words_reply_and_state_are_too_much_together() -> None:
+    draft, third = Draft("lobby", 1), "x" * (TURN_BYTES // 3)
+    with pytest.raises(TooMuch):
+        add(draft, Turn(tells=[Tell("ok.word", third)], reply=third), big=third)
+    assert not draft.bytes
+    assert add(draft, Turn(tells=[Tell("ok.word", third)], reply=third)) == 1
+
+
 def test_a_reply_that_is_too_much_is_counted_in_what_is_said_of_it() -> None:
     with pytest.raises(TooMuch, match=rf"at most {TURN_BYTES} bytes; this is {TURN_BYTES + 5}\."):
         add(Draft("lobby", 1), Turn(reply="x" * TURN_BYTES))

@@ -95,10 +95,10 @@ def test_a_full_draft_fits_a_message_of_the_broker(flood: Flood) -> None:
         one = Member(f"n1-{taken:026d}", *_rest(flood.member))
         add(draft, Turn(changes=(Entered(one, flood.moved),), reply=flood.reply))
         refused = flood.refusal and ("forbidden", flood.refusal)
-        draft.decide(
-            Done(one.session, one.attach, taken, one.user, None, 1, flood.reply, refused or None)
+        decided = Done(
+            one.session, one.attach, taken, one.user, None, 1, flood.reply, refused or None
         )
-        draft.answer(lambda _: None, lambda: pytest.fail("not now"))
+        draft.answer(lambda _: None, lambda: pytest.fail("not now"), decided)
         assert taken < 10_000
     add(draft, says("x" * (TURN_BYTES - 1000)))
     assert len(pack_block(block(draft))) < BROKERS_LIMIT

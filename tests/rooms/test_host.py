@@ -269,7 +269,7 @@ async def test_rooms_that_are_used_tell_where_they_stand_and_whether_others_list
     async with world() as w:
         node = w.node()
         node.tasks.start(node.host.tend(lambda: [("n1", ""), ("n2", "")]), "tend")
-        await Person(w, node, "ann", room="here").entered()
+        ann = await Person(w, node, "ann", room="here").entered()
         await Person(w, node, "ann", room="both").entered()
         await Person(w, node, "bob", room="both", gateway="n2").entered()
         await asyncio.sleep(module.TEND_S)
@@ -278,3 +278,6 @@ async def test_rooms_that_are_used_tell_where_they_stand_and_whether_others_list
         node.beacons.clear()
         await asyncio.sleep(module.BEACON_S)
         assert not node.beacons
+        await ann.say("").answered()
+        await asyncio.sleep(module.TEND_S)
+        assert node.beacons == [("here", 2, False)]

@@ -74,6 +74,14 @@ def test_a_refusal_is_repeated_as_a_refusal() -> None:
     assert verdict(ledger, command(ann, say(), 1)) == Denied("forbidden", "No.")
 
 
+def test_a_decision_that_is_recorded_again_is_kept_once() -> None:
+    """As a block may bring it that a snapshot has already."""
+    ledger, ann = Ledger(), sender()
+    for n in (1, 2, 1, 2):
+        ledger.record(done(ann, n, seq=n))
+    assert [one.n for one in ledger] == [1, 2]
+
+
 def test_what_has_no_number_is_never_a_repeat() -> None:
     ledger, ann = Ledger(), sender()
     ledger.record(done(ann, 3))
