@@ -149,6 +149,7 @@ def test_a_key_twice_is_always_noticed(members: list[tuple[str, str]], colon: st
 
 
 @given(st.integers(1, 60), st.booleans())
+@example(DEPTH, False)
 def test_depth_is_bounded_alike(levels: int, lists: bool) -> None:
     value: object = 1.5
     for _ in range(levels):
