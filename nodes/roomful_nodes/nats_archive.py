@@ -21,7 +21,7 @@ from roomful_nodes.nats_connection import NatsConnection
 from roomful_nodes.nats_requests import NoAnswer
 from roomful_nodes.nats_stored import Rejected, Stored
 from roomful_nodes.nats_streams import archive_stream
-from roomful_nodes.nats_wire import field, headers, sequence, status
+from roomful_nodes.nats_wire import field, headers
 from roomful_protocol.ids import RoomName, partition_of
 from roomful_protocol.subjects import Subjects, stream_of
 
@@ -89,7 +89,7 @@ class NatsArchive:
 
     async def _look(self, place: _Place) -> _Head:
         """The head as it is now. Raises NoAnswer and Rejected."""
-        found = await nats_stored.newest(self._connection, place.stream, place.head)
+        found = await nats_stored.last(self._connection, place.stream, place.head)
         return _Head(found.position, _parts_of(found) is not None) if found else _Head(0, False)
 
     def _note(self, place: _Place, head: _Head) -> None:
@@ -137,9 +137,11 @@ class NatsArchive:
 
     async def _load(self, place: _Place, constant: bool) -> bytes | None:
         """The blob. Raises Rejected, and NoAnswer also if it was replaced in the meantime."""
-        head = await self._copy(place) if constant else None
+        connection, stream = self._connection, place.stream
+        # The leader's comes as base64 in JSON; but who does not have it may lag behind.
+        head = await nats_stored.copy(connection, stream, place.head) if constant else None
         if head is None:
-            head = await nats_stored.newest(self._connection, place.stream, place.head)
+            head = await nats_stored.last(connection, stream, place.head)
         if head is None:
             self._note(place, _Head(0, in_parts=False))
             return None
@@ -151,20 +153,12 @@ class NatsArchive:
         pieces = [await self._part(place, version, number) for number in range(int(count))]
         return b"".join(pieces)
 
-    async def _copy(self, place: _Place) -> Stored | None:
-        """The head as some server has it, and as it is: the leader's comes as base64 in JSON."""
-        subject = f"$JS.API.DIRECT.GET.{place.stream}.{place.head}"
-        header, data = await self._connection.request(subject.encode(), b"")
-        # Who does not have it may lag behind.
-        return None if status(header) else Stored(place.head, sequence(header), data, header)
-
     async def _part(self, place: _Place, version: str, number: int) -> bytes:
-        subject = f"$JS.API.DIRECT.GET.{place.stream}.{place.part(version, number)}"
-        header, data = await self._connection.request(subject.encode(), b"")
-        if status(header):
+        part = await nats_stored.copy(self._connection, place.stream, place.part(version, number))
+        if part is None:
             # Purged, since there is a newer version; or on its way to the replica that answered.
             raise NoAnswer(f"part {number} is not there")
-        return data
+        return part.data
 
     async def discard(self, room: RoomName, key: str) -> None:
         place = self._place(room, key)

@@ -151,9 +151,9 @@ class NatsConnection:
         return self._client.back.is_set() and self._client.is_connected
 
     @property
-    def max_payload(self) -> int:
-        """Bytes of a message, header included, that the broker takes."""
-        return self._client.max_payload
+    def single(self) -> bool:
+        """Whether the broker is one server, so that no other has copies of its streams."""
+        return self._client.single
 
     @property
     def server_version(self) -> tuple[int, int]:

@@ -136,7 +136,7 @@ class NatsLog:
     async def last(self, room: RoomName) -> Record | None:
         stream, subject = self._place(room)
         found = await nats_stored.patiently(
-            lambda: nats_stored.newest(self._connection, stream, subject)
+            lambda: nats_stored.last(self._connection, stream, subject)
         )
         return Record(room, found.position, found.data) if found else None
 

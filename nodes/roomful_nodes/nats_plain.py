@@ -27,6 +27,9 @@ log = get_logger(__name__)
 class PlainClient(Client):
     """A client and one task that publishes and unsubscribes in the order of the calls."""
 
+    single = False
+    """Whether the broker is one server: that is not known here."""
+
     def __init__(self) -> None:
         super().__init__()
         self.back = Event()

@@ -18,7 +18,7 @@ from structlog import get_logger
 
 _ATTRIBUTES: Final = (
     "_subs", "_sid", "_pending", "_pending_data_size", "_flush_queue", "_pongs",
-    "_pings_outstanding", "_transport", "_ps", "_status", "_error_cb",
+    "_pings_outstanding", "_transport", "_ps", "_status", "_error_cb", "_server_info",
 )  # fmt: skip
 _COROUTINES: Final = (
     "_attempt_reconnect", "_process_op_err", "_process_err", "_process_info",
@@ -50,6 +50,12 @@ class ResilientClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self.back = Event()
+
+    @property
+    def single(self) -> bool:
+        """Whether the server keeps streams, and names no cluster that it belongs to."""
+        said = self._server_info
+        return bool(said.get("jetstream")) and "cluster" not in said
 
     def _socket(self) -> Transport | None:
         """The loop's own transport, while there is one to write to."""

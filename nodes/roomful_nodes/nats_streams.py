@@ -37,7 +37,7 @@ _COMMON: Final = {
 
 # What must be as we want it for the promises to hold; the rest is the operator's to tune.
 _ESSENTIAL: Final = (
-    "subjects", "storage", "retention", "discard", "republish", "allow_msg_ttl",
+    "subjects", "storage", "retention", "discard", "republish", "allow_msg_ttl", "allow_direct",
     "subject_delete_marker_ttl", "persist_mode",
 )  # fmt: skip
 

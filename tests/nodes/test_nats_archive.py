@@ -58,15 +58,15 @@ async def test_a_large_save_across_a_restart_is_whole(
 async def test_what_this_node_has_seen_of_a_blob_is_not_read_before_it_is_replaced(
     connection: NatsConnection, subjects: Subjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of it would come back, as JSON."""
+    """All of it would come back."""
     looks = list[str]()
-    newest = nats_stored.newest
+    last = nats_stored.last
 
     async def counted(connection: NatsConnection, stream: str, subject: str) -> Stored | None:
         looks.append(subject)
-        return await newest(connection, stream, subject)
+        return await last(connection, stream, subject)
 
-    monkeypatch.setattr(nats_stored, "newest", counted)
+    monkeypatch.setattr(nats_stored, "last", counted)
     archive = NatsArchive(connection, subjects)
     await archive.load(ROOM, "snap")
     for blob in (b"a", b"b", bytes(1_200_000), bytes(600_000), b"c"):

@@ -48,6 +48,21 @@ async def test_a_missing_private_name_gets_the_plain_client(
     assert not fits()
 
 
+@pytest.mark.parametrize(
+    ("said", "single"),
+    [
+        ({"jetstream": True}, True),
+        # A leaf of another server names a cluster of its own; streams may be at the other one.
+        ({"jetstream": True, "cluster": "leaf"}, False),
+        ({}, False),
+    ],
+)
+async def test_a_broker_is_one_server_if_it_says_so(said: dict[str, object], single: bool) -> None:
+    client = LeanClient()
+    client._server_info = said
+    assert client.single is single
+
+
 @LEAN
 async def test_subscriptions_and_requests_work_again_after_a_restart(
     frail_server: NatsServer, lean: bool

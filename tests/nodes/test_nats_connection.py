@@ -23,7 +23,7 @@ async def test_a_connection_tells_where_it_is(nats_server: NatsServer, lean: boo
         assert connection.connected
         assert connection.url == nats_server.url
         assert connection.server_version >= (2, 12)
-        assert connection.max_payload == 2**20
+        assert connection.single is lean
     assert not connection.connected
 
 
@@ -70,7 +70,7 @@ async def test_what_the_broker_would_choke_on_is_refused(
     nats_server: NatsServer, lean: bool
 ) -> None:
     async with await opened(nats_server, "test", lean) as connection:
-        payload = bytes(connection.max_payload)
+        payload = bytes(2**20)
         connection.publish(b"conn.large", payload)
         with pytest.raises(ValueError, match="more than the broker's"):
             connection.publish(b"conn.large", payload, b"NATS/1.0\r\n\r\n")
