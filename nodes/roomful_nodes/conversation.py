@@ -19,6 +19,7 @@ from roomful_nodes.services import Services
 from roomful_nodes.session import Session
 from roomful_protocol import frames
 from roomful_protocol.codecs import TEXT, wrong_kind
+from roomful_protocol.codecs.events import hello_frame
 from roomful_protocol.errors import (
     CLEAN,
     HEARTBEAT,
@@ -89,7 +90,6 @@ class Conversation:
         self._requests.resumed = resumed
         services, session = self._services, self.session
         data = {
-            **services.greeting,
             "session": session.id,
             "secret": session.secret,
             "user": session.user,
@@ -97,7 +97,7 @@ class Conversation:
             "expires_s": self._expires_s(),
             "time": services.clock.wall_ms(),
         }
-        self.outbox.send(frames.hello(data))
+        self.outbox.show(hello_frame(services.greeting, data))
         self._watch_expiry()
 
     def join(self, join: Join) -> None:

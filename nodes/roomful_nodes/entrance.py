@@ -7,7 +7,7 @@ and those that wait for their turn. From the handshake on there is no difference
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -37,7 +37,7 @@ class _Asked(NamedTuple):
 
     codec: Codec
     answer: bytes
-    query: Iterable[tuple[str, str]]
+    query: Collection[tuple[str, str]]
 
 
 class Entrance:
@@ -120,7 +120,7 @@ class Entrance:
 
     # -- both --------------------------------------------------------------------------------------
 
-    def _asked(self, fields: Fields, query: Iterable[tuple[str, str]]) -> _Asked:
+    def _asked(self, fields: Fields, query: Collection[tuple[str, str]]) -> _Asked:
         """What a client wants. Raises what it is told instead, as HTTP."""
         origin, host = fields.get("origin"), fields.get("host", "")
         if not origin_allowed(origin, host, self._settings.allowed_origins):

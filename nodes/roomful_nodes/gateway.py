@@ -1,7 +1,7 @@
 """The door for sockets: who may come in, as whom, and how they are asked to leave."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
@@ -140,7 +140,7 @@ class Gateway:
     # -- one socket --------------------------------------------------------------------------------
 
     def begin(
-        self, pairs: Iterable[tuple[str, str]], outbox: Outbox, peer: Callable[[], str | None]
+        self, pairs: Collection[tuple[str, str]], outbox: Outbox, peer: Callable[[], str | None]
     ) -> Conversation | None:
         """A socket is open, asked for with the query `pairs`. Who is it? Say hello, and join what
         the query names; None if nobody is let in. `peer` tells where it comes from."""

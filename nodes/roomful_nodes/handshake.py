@@ -1,7 +1,7 @@
 """What a client's HTTP request for a WebSocket says, before anybody is let in; and the answer."""
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from hashlib import sha1
 from typing import Final
 from urllib.parse import urlsplit
@@ -59,16 +59,15 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
 
 def offered_codec(fields: Fields) -> Codec | None:
     """The codec for what `Sec-WebSocket-Protocol` offers; None if that is nothing we know."""
-    names = [name.strip() for name in fields.get(_OFFERED, "").split(",")]
-    return choose([name for name in names if name])
+    names = map(str.strip, fields.get(_OFFERED, "").split(","))
+    return choose(list(filter(None, names)))
 
 
-def read_query(pairs: Iterable[tuple[str, str]]) -> tuple[Query, Refused | None]:
+def read_query(pairs: Collection[tuple[str, str]]) -> tuple[Query, Refused | None]:
     """The query, and what is wrong with it: then all that is left of it is the token.
 
     A browser cannot read the answer to a refused handshake; so it is told on the open socket.
     """
-    pairs = list(pairs)
     try:
         return parse_query(pairs), None
     except Refused as refusal:

@@ -18,9 +18,12 @@ Fields = Mapping[str, str]
 """By names in small letters; what stands in several lines, in one."""
 
 _head: Final = re.compile(
-    rb"GET " + PATH.encode() + rb"(?:\?([!\"$-~]*))? HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n"
+    rb"GET " + PATH.encode() + rb"(?:\?([!\"$-~]*+))? HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n)+)\r\n"
 ).match
+
+_BODILY: Final = frozenset(("content-length", "transfer-encoding", "sec-websocket-key1"))
+"""Fields of requests with a body; the last one is of a draft that did not say that it had one."""
 
 
 class Head(NamedTuple):
@@ -44,10 +47,7 @@ def read_head(said: bytes) -> Head | None:
         if name in fields:
             return None
         fields[name] = value.strip()
-    if "host" not in fields or "content-length" in fields or "transfer-encoding" in fields:
-        return None
-    if "sec-websocket-key1" in fields:
-        # Of a draft that had a body, but did not say so.
+    if "host" not in fields or not _BODILY.isdisjoint(fields):
         return None
     return Head(_pairs(query.decode("ascii")), fields, said[found.end() :])
 
@@ -64,5 +64,4 @@ def fields_of(headers: Iterable[tuple[str, str]]) -> Fields:
 def _pairs(query: str) -> list[tuple[str, str]]:
     if "%" in query:
         return parse_qsl(query, keep_blank_values=True)
-    pairs = [pair.partition("=") for pair in query.replace("+", " ").split("&") if pair]
-    return [(name, value) for name, _, value in pairs]
+    return [pair.partition("=")[::2] for pair in query.replace("+", " ").split("&") if pair]

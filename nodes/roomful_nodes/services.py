@@ -10,7 +10,8 @@ from roomful_nodes.hub import Hub
 from roomful_nodes.membership import Lane
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.targets import Targets
-from roomful_protocol.frames import Durability, Frame, Limits
+from roomful_protocol.codecs.events import greeting
+from roomful_protocol.frames import Durability, Limits
 from roomful_protocol.ids import NodeId, RoomName
 from roomful_protocol.messages import Sender
 from roomful_rooms.clock import Clock, NewId
@@ -49,17 +50,15 @@ class Services:
     tasks: Tasks
     metrics: Metrics
     durability: Durability = field(default_factory=Durability)
-    greeting: Frame = field(init=False)
-    """What `hello` tells every client; what differs is None."""
+    greeting: bytes = field(init=False)
+    """What `hello` tells every client, for `hello_frame`."""
 
     def __post_init__(self) -> None:
-        greeting = {
+        shared = {
             "protocol": PROTOCOL,
             "node": self.node,
-            **dict.fromkeys(("session", "secret", "user", "name")),
             "heartbeat_s": self.heartbeat_s,
             "limits": asdict(self.limits),
             "durability": asdict(self.durability),
-            **dict.fromkeys(("expires_s", "time")),
         }
-        object.__setattr__(self, "greeting", greeting)
+        object.__setattr__(self, "greeting", greeting(shared))

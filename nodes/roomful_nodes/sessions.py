@@ -115,14 +115,14 @@ class Sessions:
             )
             name = identity.name if identity.chosen else ticket.user
             session = self._add(id, ticket.user, name)
+            if home_of(id) != self._node:
+                self._guests.hold(self._subjects.session(home_of(id), id))
         return self._numbered(session, connection)
 
     def _add(self, id: SessionId, user: UserId, name: str) -> Session:
         session = Session(id, user, name)
         self._by_id[id] = session
         self._by_user.setdefault(user, {})[id] = session
-        if home_of(id) != self._node:
-            self._guests.hold(self._subjects.session(home_of(id), id))
         return session
 
     def attach(self, session: Session, line: Line) -> None:

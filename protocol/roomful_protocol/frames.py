@@ -129,10 +129,6 @@ def _with(frame: dict[str, object], id: ClientId | None, room: RoomName | None =
     return frame
 
 
-def hello(data: Frame) -> Frame:
-    return {"type": "hello", "data": data}
-
-
 def joined(id: ClientId | None, room: RoomName, data: Frame) -> Frame:
     return _with({"type": "joined", "data": data}, id, room)
 

@@ -1,7 +1,7 @@
 """The query of `/ws?...`: who connects, to which rooms, from where, or as which session."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -9,8 +9,6 @@ from roomful_protocol.codecs.inbound import epoch_of, since_of
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import NEW, Since
 from roomful_protocol.ids import RoomName, SessionId, UserId, checked_room, checked_user
-
-_ONCE: Final = frozenset(("name", "user", "token", "since", "epoch", "session", "secret"))
 
 
 class Query(Struct, frozen=True):
@@ -40,37 +38,34 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
     Raises Refused naming the parameter that is wrong.
     """
     rooms: dict[RoomName, None] = {}
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for key, value in pairs:
         if key == "room":
             rooms[checked_room(value)] = None
         elif key in given:
             raise Refused(Code.BAD_DATA, f"The parameter {key} must be given once.")
-        elif key in _ONCE and value:
-            given[key] = value
-    return _checked(tuple(rooms), given)
-
-
-def _checked(rooms: tuple[RoomName, ...], given: dict[str, str]) -> Query:
-    since, name, user = given.get("since"), given.get("name"), given.get("user")
+        elif value and (read := _ONCE.get(key)) is not None:
+            given[key] = read(value)
     if len(rooms) != 1 and ("since" in given or "epoch" in given):
         raise Refused(Code.BAD_DATA, "since and epoch go with exactly one room.")
     if ("session" in given) != ("secret" in given):
         raise Refused(Code.BAD_DATA, "session and secret go together.")
-    return Query(
-        rooms=rooms,
-        name=None if name is None else checked_user(name),
-        user=None if user is None else checked_user(user),
-        token=given.get("token"),
-        since=since_of(_number(since)),
-        epoch=epoch_of(given.get("epoch")),
-        session=given.get("session"),
-        secret=given.get("secret"),
-    )
+    return Query(tuple(rooms), **given)
 
 
-def _number(since: str | None) -> str | int | None:
+def _since(value: str) -> Since:
     # 19 digits are below 2**64, as in a frame.
-    if since is not None and since.isascii() and since.isdigit() and len(since) < 20:
-        return int(since)
-    return since
+    number = value.isascii() and value.isdigit() and len(value) < 20
+    return since_of(int(value) if number else value)
+
+
+_ONCE: Final[dict[str, Callable[[str], object]]] = {
+    "name": checked_user,
+    "user": checked_user,
+    "token": str,
+    "since": _since,
+    "epoch": epoch_of,
+    "session": str,
+    "secret": str,
+}
+"""What may be given once, and how it is read. Raises Refused."""

@@ -72,7 +72,7 @@ def test_builders_spell_the_golden_frames() -> None:
     refused = Refused(Code.RATE_LIMITED, "Too many messages.", retry_after_ms=250, id=4)
     ann, bob = told("members")["data"]["members"]
     built = {
-        "hello": frames.hello(limits),
+        "hello": {"type": "hello", "data": limits},
         "ack": frames.ack(2, "lobby", seq=58),
         "ack of a repeat": frames.ack(2, "lobby", seq=58, duplicate=True),
         "ack with a reply": reply,

@@ -24,6 +24,16 @@ class Person(NamedTuple):
     session: SessionId
 
 
+def greeting(shared: Frame) -> bytes:
+    """The beginning of each `hello`: what all clients are told."""
+    return dumps({"type": "hello", "data": shared})[:-2]
+
+
+def hello_frame(greeting: bytes, own: Frame) -> bytes:
+    """The `hello` that begins so, for one client, with what it alone is told."""
+    return b"%b,%b}" % (greeting, dumps(own)[1:])
+
+
 def event_frame(
     type: str,
     room: RoomName | None,
