@@ -146,7 +146,8 @@ class Journal:
 
     def kick(self) -> None:
         """Write what the draft holds, or let the append in flight do that when it is done: at once
-        where commands come alone; else when this turn is over, and to many at a pace."""
+        where commands come alone; else when this turn is over, and to many at a pace. Whoever joins
+        may come in a crowd: in one turn, and so in one block."""
         if self._committing or self._releasing or self._broken:
             return
         # An answer may lead to the next command at once: then this goes round, and not deeper.
@@ -156,7 +157,7 @@ class Journal:
             self._release(self._turn_over())
         if not self._broken:
             self._committing = True
-            if self._pace.alone:
+            if self._pace.alone and not self.draft.welcomes:
                 self._commit()
             else:
                 self._pace.call(self._commit)

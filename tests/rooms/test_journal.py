@@ -142,6 +142,21 @@ async def test_commands_are_written_at_once_as_long_as_they_come_singly() -> Non
         assert news() == [1, 1, 1, 2, 3]
 
 
+@virtual
+async def test_those_who_join_in_one_turn_share_a_block() -> None:
+    """Also where the room was idle, and what comes alone is written at once."""
+    async with world() as w:
+        node = w.node()
+        await Person(w, node, "ann").entered()
+        written = len(w.blocks())
+        crowd = [Person(w, node, name).enter() for name in ("bob", "cat", "dan")]
+        for one in crowd:
+            await one.answered()
+        [block] = w.blocks()[written:]
+        assert len(block.members) == 3
+        assert len(block.entries) == 1, "and one entry tells of all"
+
+
 # -- fencing ---------------------------------------------------------------------------------------
 
 
