@@ -68,11 +68,14 @@ async def test_what_is_gathered_leaves_in_one_piece_when_the_turn_is_over(
     assert len(transport.written) == 1
 
 
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
 async def test_nothing_is_gathered_while_something_waits_that_it_can_go_out_with(
-    outbox: Outbox, transport: FakeTransport
+    codec: Codec, transport: FakeTransport
 ) -> None:
+    outbox = Outbox(transport, codec, lambda: None)
     transport.waiting = 1
     outbox.gather(b'{"type":"ack","seq":1}')
+    assert [opcode for opcode, _ in transport.payloads()] == [codec.opcode]
     assert transport.frames() == [{"type": "ack", "seq": 1}]
     transport.waiting = 0
     outbox.gather(b'{"type":"ack","seq":2}')

@@ -36,6 +36,24 @@ async def test_nothing_is_answered_or_read_before_it_is_in_the_log() -> None:
 
 
 @virtual
+async def test_nor_is_what_is_asked_in_the_same_turn_as_it_was_decided() -> None:
+    """A list, and a repeat, which have nothing to write themselves."""
+    async with world() as w:
+        node = w.node(Workshop)
+        ann = await Person(w, node, "ann").entered()
+        ann.say(0.5, "do.slow")
+        said = ann.say("hi", "do.say")
+        asked = [said, ann.again(said), ann.who()]
+        node.log.may_write.clear()
+        await asyncio.sleep(1)
+        assert node.host.rooms == 1
+        assert [one.answer for one in asked] == [None] * 3
+        node.log.may_write.set()
+        await asked[-1].answered()
+        assert (said.accepted.seq, asked[1].accepted.seq, asked[2].listing.seq) == (4, 4, 4)
+
+
+@virtual
 async def test_what_comes_while_an_append_is_in_flight_is_one_block() -> None:
     async with world() as w:
         node = w.node(Workshop)
