@@ -22,7 +22,7 @@ def begin(room: Room, command: Command, member: Member | None) -> object:
         if not say.operator:
             raise Refused(Code.NOT_JOINED, f"Join {room.name} before sending to it.")
         member = member_of(command.sender)
-    handler = room.handler(say.type)
+    handler = room.handler_by_type[say.type]
     if handler is None:
         raise Refused(Code.BAD_TYPE, f"{room.name} does not take messages of type {say.type}.")
     message = Message(say.type, say.data, member, say.id, say.to, say.ephemeral, say.echo)

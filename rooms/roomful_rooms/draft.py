@@ -116,7 +116,9 @@ class Draft(Struct):
     def tell(self, tells: Iterable[Tell], ts: int, besides: int = 0) -> int:
         """Take over events; the seq of the first. `besides`: so many bytes does their handler ask
         for in other ways. `ts`, and what is raised: as in `add`."""
-        first = seq = self.last + 1
+        if self._open:
+            self.seal()
+        first = seq = self.first + len(self.entries)
         entries, size, room = [], 0, self.room
         for tell in tells:
             audience = tell.audience
@@ -128,10 +130,7 @@ class Draft(Struct):
             seq += 1
         if size + besides > TURN_BYTES:
             raise TooMuch(size + besides)
-        # Nothing fails from here on.
-        if self._open:
-            self.seal()
-        self.entries += entries
+        self.entries.extend(entries)
         self.bytes += size
         return first
 
@@ -158,11 +157,11 @@ class Draft(Struct):
         """Have a command answered once all that came before it is in the log; so is `done`, what
         was decided, as in `decide`."""
         self.answers.append((answered, answer))
-        size = RECORD_BYTES
-        if done is not None:
+        if done is None:
+            self.bytes += RECORD_BYTES
+        else:
             self.done.append(done)
-            size += _weight(done)
-        self.bytes += size
+            self.bytes += RECORD_BYTES + _weight(done)
 
     def seal(self) -> None:
         """Joins and leaves from now on do not share the entry of those before."""

@@ -8,10 +8,10 @@ more (a UUID, say), for all sessions of the user, so that it survives the loss o
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from roomful_protocol.blocks import Done, Member
@@ -42,7 +42,8 @@ LINKS: Final = 65_536
 _Key = tuple[str, ClientId]
 
 
-class Link(Struct):
+@dataclass(slots=True)
+class Link:
     """One session's numbered commands: its attachment, the last number decided, those before it.
 
     `base`: the lowest number that its gateway may still ask for. `decided`: what was decided under
@@ -53,7 +54,7 @@ class Link(Struct):
     last: int = 0
     base: int = 0
     superseded: tuple[str, ...] = ()
-    decided: list[Done] = []
+    decided: list[Done] = field(default_factory=list)
 
     def find(self, n: int) -> Done | None:
         """What was decided under the number `n`, if that is still known."""
@@ -214,7 +215,11 @@ class Ledger:
     def record(self, done: Done) -> None:
         """Remember a decision, of this room's actor or from its log."""
         if n := done.n:
-            link = self.attach(done.session, done.attach)
+            link = self._links.get(done.session)
+            if link is None or link.attach != done.attach:
+                link = self.attach(done.session, done.attach)
+            else:
+                self._links.move_to_end(done.session)
             if n > link.last:
                 link.last = n
                 link.decided.append(done)

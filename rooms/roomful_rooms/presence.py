@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Final
 
 from roomful_protocol.blocks import Entered, Exited, Member
 from roomful_protocol.frames import Target
@@ -28,6 +29,7 @@ class Presence:
 
     def __init__(self, members: Iterable[Member] = ()) -> None:
         self._members: dict[SessionId, Member] = {}
+        self.get: Final = self._members.get
         self._users: dict[UserId, dict[SessionId, None]] = {}
         self._nodes: Counter[Life] = Counter()
         self._seen: set[NodeId] = set()
@@ -42,9 +44,6 @@ class Presence:
 
     def __contains__(self, session: object) -> bool:
         return session in self._members
-
-    def get(self, session: SessionId) -> Member | None:
-        return self._members.get(session)
 
     def of(self, user: UserId) -> tuple[Member, ...]:
         """The members that are connections of `user`."""

@@ -9,6 +9,7 @@ room's other messages wait for it, up to a time limit.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar
@@ -60,7 +61,8 @@ def on(*types: str) -> Callable[[_H], _H]:
     return marked
 
 
-class Context(Struct):
+@dataclass(slots=True)
+class Context:
     """What a room is given by the actor that runs it; `turn` is the handler's in progress."""
 
     name: RoomName
@@ -68,6 +70,27 @@ class Context(Struct):
     members: Presence
     clock: Clock
     turn: Turn
+
+
+def _fitting(handlers: Mapping[str, Handler], type: str) -> Handler | None:
+    if (exact := handlers.get(type)) is not None:
+        return exact
+    fitting = [pattern for pattern in handlers if fnmatchcase(type, pattern)]
+    return handlers[max(fitting, key=len)] if fitting else None
+
+
+class _Found(dict[str, Handler | None]):
+    """The handler of every type, looked for when it is first asked for."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        super().__init__()
+        self._handlers = handlers
+
+    def __missing__(self, type: str) -> Handler | None:
+        if len(self) >= _TYPES:
+            self.clear()
+        found = self[type] = _fitting(self._handlers, type)
+        return found
 
 
 class Room:
@@ -82,7 +105,7 @@ class Room:
     capacity: ClassVar[int | None] = None
     history: ClassVar[int] = 100_000
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
-    _roomful_found: ClassVar[dict[str, Handler | None]] = {}
+    handler_by_type: ClassVar[Mapping[str, Handler | None]] = _Found({})
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -96,18 +119,12 @@ class Room:
         # By name, so that a subclass overrides a handler as it would any method; None removes it.
         found = {type: getattr(cls, name) for type, name in names.items()}
         cls.handlers = MappingProxyType({type: one for type, one in found.items() if one})
-        cls._roomful_found = {}
+        cls.handler_by_type = _Found(cls.handlers)
 
     @classmethod
     def handler(cls, type: str) -> Handler | None:
         """The handler of messages of `type`, if this kind of room has one."""
-        try:
-            return cls._roomful_found[type]
-        except KeyError:
-            if len(cls._roomful_found) >= _TYPES:
-                cls._roomful_found.clear()
-            found = cls._roomful_found[type] = _fitting(cls.handlers, type)
-            return found
+        return cls.handler_by_type[type]
 
     # -- what an author reads ----------------------------------------------------------------------
 
@@ -192,13 +209,6 @@ class Room:
     def reply(self, data: object) -> None:
         """What the sender's ack carries as `data`; the last one counts."""
         self.context.turn.reply = data
-
-
-def _fitting(handlers: Mapping[str, Handler], type: str) -> Handler | None:
-    if (exact := handlers.get(type)) is not None:
-        return exact
-    fitting = [pattern for pattern in handlers if fnmatchcase(type, pattern)]
-    return handlers[max(fitting, key=len)] if fitting else None
 
 
 class ChatRoom(Room):
