@@ -15,7 +15,7 @@ LINGER_S: Final = 5.0
 """A subject that nobody needs any more is kept for so long: clients come back."""
 
 
-class _Subject(Struct, eq=False):
+class _Subject(Struct, eq=False, gc=False):
     name: str
     holders: int = 0
     following: Following | None = None
