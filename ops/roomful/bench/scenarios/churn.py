@@ -11,8 +11,9 @@ from roomful.bench.subject import Bench
 
 ONE_WAVE: Final = 500
 ROOMS: Final = 50
-WARM_WAVES: Final = 56
-"""Until each room has heard of more comings and goings than it keeps in memory."""
+WARM_WAVES: Final = 96
+"""Until each room has heard of more comings and goings than it keeps in memory, and as many who
+have left are remembered as ever are: twice the time that this takes."""
 WAVES: Final = 40
 """20,000 connections."""
 TIMEOUT_S: Final = 2.0
