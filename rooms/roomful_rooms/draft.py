@@ -116,9 +116,7 @@ class Draft(Struct):
     def tell(self, tells: Iterable[Tell], ts: int, besides: int = 0) -> int:
         """Take over events; the seq of the first. `besides`: so many bytes does their handler ask
         for in other ways. `ts`, and what is raised: as in `add`."""
-        if self._open:
-            self.seal()
-        first = seq = self.first + len(self.entries)
+        first = seq = self.first + len(self.entries) + bool(self._open)
         entries, size, room = [], 0, self.room
         for tell in tells:
             audience = tell.audience
@@ -130,6 +128,9 @@ class Draft(Struct):
             seq += 1
         if size + besides > TURN_BYTES:
             raise TooMuch(size + besides)
+        # Nothing fails from here on.
+        if self._open:
+            self.seal()
         self.entries.extend(entries)
         self.bytes += size
         return first

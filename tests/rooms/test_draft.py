@@ -196,6 +196,16 @@ def test_of_a_turn_that_cannot_be_written_nothing_is_taken(turn: Turn) -> None:
     assert block(draft) == block(twin)
 
 
+def test_words_that_cannot_be_written_do_not_part_those_who_join_before_and_after() -> None:
+    draft = Draft("lobby", 1)
+    add(draft, joins("ann"))
+    with pytest.raises((TypeError, ValueError)):
+        add(draft, says(float))
+    add(draft, joins("bob"), count=2)
+    [told] = frames(draft)
+    assert named(told) == (["ann", "bob"], [], 2)
+
+
 def test_state_too_large_or_with_an_impossible_key_is_not_taken() -> None:
     draft = Draft("lobby", 1)
     with pytest.raises(TooMuch):
