@@ -143,12 +143,13 @@ def part_of(pid: int) -> str:
 
 def cpu_s(pids: Sequence[int]) -> float:
     """CPU seconds that these processes have used so far."""
-    used = 0
+    used = 0.0
     for pid in pids:
         with suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            used += int(fields[11]) + int(fields[12])
-    return used / TICKS_PER_S
+            # As clock_getcpuclockid(3) has it. /proc counts in hundredths of a second, of which a
+            # broker may need none in a short window.
+            used += time.clock_gettime((~pid << 3) | 2)
+    return used
 
 
 def rss_kb(pid: int) -> int:
