@@ -64,4 +64,5 @@ def fields_of(headers: Iterable[tuple[str, str]]) -> Fields:
 def _pairs(query: str) -> list[tuple[str, str]]:
     if "%" in query:
         return parse_qsl(query, keep_blank_values=True)
-    return [pair.partition("=")[::2] for pair in query.replace("+", " ").split("&") if pair]
+    pairs = [pair.partition("=") for pair in query.replace("+", " ").split("&") if pair]
+    return [(name, value) for name, _, value in pairs]

@@ -47,7 +47,7 @@ class Recent:
         for entry in entries:
             size += len(entry.frame)
         self.unpaged_bytes += size
-        self.head = entry.seq
+        self.head = entries[-1].seq
         self._entries += entries
         self._trim(self._bytes + size)
 
