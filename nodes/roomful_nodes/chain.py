@@ -19,7 +19,8 @@ AHEAD_BYTES: Final = 1024 * 1024
 class Chain:
     """Where the hub stands in a room: everything up to `head`, of the incarnation `epoch`.
 
-    `expected` is the highest seq known to exist. Both are 0 while `epoch` is None: not begun.
+    `expected` is the highest seq that was known to exist while it was missing. Both are 0 while
+    `epoch` is None: not begun.
     """
 
     def __init__(self) -> None:
@@ -52,9 +53,7 @@ class Chain:
         if heard.first != self.head + 1 or heard.epoch != self.epoch or self._ahead:
             return None
         entries = heard.entries
-        self.head = last = self.head + len(entries)
-        if last > self.expected:
-            self.expected = last
+        self.head += len(entries)
         return entries
 
     def hear(self, heard: Heard) -> Sequence[Entry]:
@@ -74,7 +73,6 @@ class Chain:
         due = [entry for entry in entries if entry.seq > self.head]
         if due:
             self.head = due[-1].seq
-            self.expect(self.head)
         while self._ahead and self._ahead[0].first <= self.head + 1:
             heard = self._ahead.popleft()
             self._bytes -= _size(heard)
@@ -85,7 +83,6 @@ class Chain:
     def skip(self, seq: int) -> None:
         """Give up what is missing up to `seq`: nobody has it any more."""
         self.head = max(self.head, seq)
-        self.expect(seq)
 
     def _hold(self, heard: Heard) -> None:
         self._ahead.append(heard)

@@ -30,7 +30,7 @@ from roomful_protocol.messages import (
 )  # fmt: skip
 from roomful_rooms.clock import Clock
 from roomful_rooms.dispatch import begin
-from roomful_rooms.draft import FULL_BYTES, Answered, give
+from roomful_rooms.draft import FULL_BYTES, Answered, Reply, give
 from roomful_rooms.effects import Turn
 from roomful_rooms.journal import Journal
 from roomful_rooms.outcome import denial, ephemeral, failure_of, settle, take_back, take_over
@@ -273,11 +273,10 @@ class RoomActor:
         if live is not None:
             # First of all: many may wait for it, and for the answer only one.
             self._shout(live)
+        answer: Reply = Accepted(seq, reply, False, turn.delivered)
         if isinstance(ask, Enter):
-            settle(journal, command, answered, welcome(journal, ask), seq, reply)
-        else:
-            answer = Accepted(seq, reply, False, turn.delivered)
-            settle(journal, command, answered, answer, seq, reply)
+            answer = welcome(journal, ask)
+        settle(journal, command, answered, answer, seq, reply)
 
     def _fail_turn(
         self, command: Command, answered: Answered, turn: Turn, failure: BaseException

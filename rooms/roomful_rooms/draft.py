@@ -205,11 +205,6 @@ class Draft(Struct):
         )  # fmt: skip
 
 
-def frame_of(tell: Tell, room: RoomName, seq: int | None = None, ts: int | None = None) -> bytes:
-    """What clients see of `tell`. Raises TypeError or ValueError if its data cannot be shown."""
-    return event_frame(tell.type, room, seq, ts, tell.sender, tell.data)
-
-
 def shown(member: Member) -> Frame:
     return person(member.user, member.name, member.session)
 

@@ -7,10 +7,11 @@ from typing import Final
 import structlog
 
 from roomful_protocol.blocks import Done, Entry
+from roomful_protocol.codecs.events import event_frame
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import Command, Denied, Live, Say
-from roomful_rooms.draft import TURN_BYTES, Answered, Reply, TooMuch, frame_of
+from roomful_rooms.draft import TURN_BYTES, Answered, Reply, TooMuch
 from roomful_rooms.effects import Tell, Turn
 from roomful_rooms.journal import Journal
 
@@ -71,10 +72,14 @@ def take_over(journal: Journal, turn: Turn, ts: int) -> int | None:
 def ephemeral(room: RoomName, tells: Iterable[Tell]) -> Live:
     """What a handler asked for that has no seq. Raises TypeError or ValueError if something cannot
     be shown, or is too much."""
-    entries = tuple([Entry(0, frame_of(tell, room), tell.audience) for tell in tells])
-    if (size := sum(len(entry.frame) for entry in entries)) > TURN_BYTES:
+    entries, size = [], 0
+    for tell in tells:
+        frame = event_frame(tell.type, room, sender=tell.sender, data=tell.data)
+        entries.append(Entry(0, frame, tell.audience))
+        size += len(frame)
+    if size > TURN_BYTES:
         raise TooMuch(size)
-    return Live(entries)
+    return Live(tuple(entries))
 
 
 def take_back(journal: Journal, turn: Turn) -> None:

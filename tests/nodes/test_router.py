@@ -199,16 +199,23 @@ async def test_what_was_given_up_holds_nothing_back_that_was_asked_later() -> No
         assert c.world.said() == ["later"]
 
 
+async def given_up(c: Cluster) -> tuple[Way, Lane, list[Answer]]:
+    """A room of n1, somebody there who has asked it something, and the refusal of that: the log
+    has not told the room for too long that it has the message."""
+    c.give("n1")
+    way = c.ways["n1"]
+    ann, answers = way.lane("ann"), list[Answer]()
+    assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
+    way.host.log.may_tell.clear()
+    ann.ask(say("slow"), answers.append)
+    await until(lambda: answers, DEADLINE_S + 1)
+    return way, ann, answers
+
+
 @virtual
 async def test_a_room_that_moves_when_the_deadline_has_passed_is_asked_no_more() -> None:
     async with cluster() as c:
-        c.give("n1")
-        way = c.ways["n1"]
-        ann, answers = way.lane("ann"), list[Answer]()
-        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
-        way.host.log.may_tell.clear()
-        ann.ask(say("slow"), answers.append)
-        await until(lambda: answers, DEADLINE_S + 1)
+        way, _, answers = await given_up(c)
         assert isinstance(answers[0], Denied)
         c.give("n2")
         await asyncio.sleep(1)
@@ -220,13 +227,7 @@ async def test_a_room_that_moves_when_the_deadline_has_passed_is_asked_no_more()
 @virtual
 async def test_an_answer_after_the_deadline_is_not_a_second_one() -> None:
     async with cluster() as c:
-        c.give("n1")
-        way = c.ways["n1"]
-        ann, answers = way.lane("ann"), list[Answer]()
-        assert isinstance(await answered(ann, Enter(NEW, None)), Welcome)
-        way.host.log.may_tell.clear()
-        ann.ask(say("slow"), answers.append)
-        await until(lambda: answers, DEADLINE_S + 1)
+        way, ann, answers = await given_up(c)
         way.host.log.may_tell.set()
         assert isinstance(await answered(ann, say("next")), Accepted)
         assert [type(answer) for answer in answers] == [Denied]
