@@ -121,7 +121,8 @@ class Membership:
                     self._welcome(id, answer)
             case Denied():
                 denial = refused(answer)
-                self.outbox.send(frames.error(denial, id, self.room))
+                if self._attached:
+                    self.outbox.send(frames.error(denial, id, self.room))
                 # Perhaps it is in all the same: then the client can leave, or be left behind.
                 if not self._joined and denial.code not in UNDECIDED:
                     self._refused(self)

@@ -77,3 +77,14 @@ async def test_a_join_that_was_refused_is_over() -> None:
         here.room.denials = [denied(Code.FORBIDDEN)]
         ann.join()
         assert ann.refused
+
+
+@virtual
+async def test_a_join_that_was_left_before_it_was_refused_is_not_answered() -> None:
+    async with world() as here:
+        ann = here.client("ann")
+        here.room.denials, here.room.delay_turns = [denied(Code.FORBIDDEN)], 3
+        ann.join()
+        ann.membership.leave(7)
+        await until(lambda: "left" in ann.types())
+        assert ann.types() == ["left"]
