@@ -140,7 +140,8 @@ def test_growth_is_a_point_for_each_size(shared: Bench, monkeypatch: pytest.Monk
         "growth, members of a room, log on: 20",
         "growth, members of a room, log off: 20",
         "growth, rooms of one member: 3",
-        "growth, nodes: 1",
+        "growth, nodes, the same crowd: 1",
+        "growth, nodes, a crowd on each: 1",
     ]
 
 

@@ -21,7 +21,7 @@ FLOOD: Final = 16 * 16
 IN_TURN: Final = 10
 """On the way over all rooms, so that few and many rooms have as little to join."""
 OVER_NODES: Final = 1000
-"""Members of one room, spread over all nodes."""
+"""Members of one room: spread over all nodes, or on each of them."""
 
 
 def once(bench: Bench) -> Iterator[Reading]:
@@ -34,7 +34,10 @@ def once(bench: Bench) -> Iterator[Reading]:
         flow = _on_one_node(bench, Shape(rooms, rooms, 1, IN_TURN, InTurn), said.kept())
         yield _reading("rooms of one member", rooms, flow)
     for nodes in NODES:
-        yield _reading("nodes", nodes, _on_nodes(bench, nodes))
+        yield _reading("nodes, the same crowd", nodes, _on_nodes(bench, nodes, OVER_NODES))
+    for nodes in NODES:
+        crowd = OVER_NODES * nodes
+        yield _reading("nodes, a crowd on each", nodes, _on_nodes(bench, nodes, crowd))
 
 
 def _on_one_node(bench: Bench, shape: Shape, frames: Frames) -> Flow:
@@ -45,14 +48,14 @@ def _on_one_node(bench: Bench, shape: Shape, frames: Frames) -> Flow:
         return flood.run(bench.seconds, node.pids)
 
 
-def _on_nodes(bench: Bench, count: int) -> Flow:
+def _on_nodes(bench: Bench, count: int, members: int) -> Flow:
     with ExitStack() as stack:
         broker = stack.enter_context(bench.broker())
         flags = ("--nats", f"nats://127.0.0.1:{broker.port}", *STEADY)
         nodes = [stack.enter_context(bench.node(None, *flags)) for _ in range(count)]
         evened_out(nodes[0].port, count)
         crowd = stack.enter_context(Crowd.gathering())
-        paths = list(Shape(OVER_NODES).paths())
+        paths = list(Shape(members).paths())
         lines = [
             line
             for number, node in enumerate(nodes)
