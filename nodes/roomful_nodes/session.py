@@ -5,7 +5,8 @@ from typing import Protocol
 
 from roomful_nodes.membership import ExitReason, Membership
 from roomful_protocol.errors import Close
-from roomful_protocol.ids import RoomName, SessionId, UserId
+from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
+from roomful_protocol.messages import Direct
 
 
 class Line(Protocol):
@@ -30,7 +31,7 @@ class Session:
     session has had. `parked` are the rooms that it is in by an earlier socket and has not joined
     again by this one."""
 
-    __slots__ = ("connection", "id", "line", "name", "parked", "secret", "user")
+    __slots__ = ("_heard", "connection", "id", "line", "name", "parked", "secret", "user")
 
     def __init__(self, id: SessionId, user: UserId, name: str) -> None:
         self.id = id
@@ -40,6 +41,19 @@ class Session:
         self.secret = ""
         self.line: Line | None = None
         self.parked: dict[RoomName, Membership] = {}
+        # The last message with several targets of each node; made when the first one comes.
+        self._heard: dict[NodeId, str] | None = None
+
+    def has_heard(self, direct: Direct) -> bool:
+        """Whether the same message has come before for another of its targets, which are the
+        session's, too. What one node sends for one message comes in one go."""
+        message = direct.message
+        if message is None:
+            return False
+        if self._heard is None:
+            self._heard = {}
+        before, self._heard[direct.node] = self._heard.get(direct.node), message
+        return before == message
 
     def park(self, line: Line) -> None:
         """`line` is no more: its rooms wait for the client to come back."""

@@ -210,14 +210,14 @@ class Sessions:
         user = name_of(message.subject.rpartition(".")[2])
         direct = unpack_to_session(message.payload)
         if isinstance(direct, Direct):
-            shown = sum([self._shown(session, direct.frame) for session in self.connected(user)])
+            shown = sum([self._shown(session, direct) for session in self.connected(user)])
             self._receipts.give(direct.node, direct.request, shown)
 
     def _heard_for_session(self, message: Message) -> None:
         session = self._by_id.get(message.subject.rpartition(".")[2])
         match unpack_to_session(message.payload):
-            case Direct(frame, node, request):
-                shown = 0 if session is None else self._shown(session, frame)
+            case Direct(_, node, request) as direct:
+                shown = 0 if session is None else self._shown(session, direct)
                 self._receipts.give(node, request, shown)
             # A claim that comes late must not end the connection that came after it.
             case Claim(node, connection) if session and connection >= session.connection:
@@ -228,8 +228,8 @@ class Sessions:
             case _:
                 pass
 
-    def _shown(self, session: Session, frame_json: bytes) -> int:
-        if session.line is None:
+    def _shown(self, session: Session, direct: Direct) -> int:
+        if session.line is None or session.has_heard(direct):
             return 0
-        self._shows.add(session.line, frame_json)
+        self._shows.add(session.line, direct.frame)
         return 1

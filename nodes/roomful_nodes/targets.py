@@ -8,7 +8,7 @@ with a node that does not answer, when it has been quiet for a moment.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from re import compile as pattern
 from typing import Final
 
@@ -22,9 +22,10 @@ from roomful_protocol.codecs.internode import pack_roll, pack_to_session, unpack
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import Say, Target
 from roomful_protocol.ids import NodeId, home_of
-from roomful_protocol.messages import Direct
+from roomful_protocol.messages import Direct, one_of_several
 from roomful_protocol.subjects import Subjects
 from roomful_rooms.clock import NewId
+from roomful_rooms.draft import TURN_BYTES
 from roomful_rooms.log import Following
 
 QUIET_S: Final = 0.025
@@ -121,6 +122,9 @@ class Targets:
             frame = event_frame(say.type, None, sender=who, data=say.data)
         except ValueError as problem:
             raise Refused(Code.BAD_DATA, str(problem)) from None
+        if len(frame) > TURN_BYTES:
+            # As in a room. A number may take several times as many bytes as its client wrote.
+            raise Refused(Code.TOO_BIG, f"That would be {len(frame)} bytes, of {TURN_BYTES}.")
         reached = self._show_here(sender, say.to, frame)
         elsewhere = self._elsewhere(say.to) if others else []
         if elsewhere:
@@ -143,15 +147,16 @@ class Targets:
 
     def _elsewhere(self, targets: Iterable[Target]) -> list[tuple[str, bool]]:
         """The subjects on which other nodes hear of the targets, and which are single sessions."""
-        asked = [(self._subject(target), target.kind == "session") for target in targets]
+        once = dict.fromkeys(targets)
+        asked = [(self._subject(target), target.kind == "session") for target in once]
         return [(subject, single) for subject, single in asked if subject is not None]
 
     def _ask(
-        self, subjects: Iterable[tuple[str, bool]], frame: bytes, others: int, count: _Count
+        self, subjects: Sequence[tuple[str, bool]], frame: bytes, others: int, count: _Count
     ) -> None:
-        last = self._loop.time() + LONGEST_S
-        for subject, single in subjects:
-            request = self._named()
+        last, message = self._loop.time() + LONGEST_S, self._named()
+        for number, (subject, single) in enumerate(subjects):
+            request = message if len(subjects) == 1 else one_of_several(message, number)
             self._asked[request] = _Asked(count, others, single, last, last)
             payload = pack_to_session(Direct(frame, self._node, request))
             self._bus.publish(subject, payload, self._subjects.inbox(self._node, request))

@@ -96,7 +96,7 @@ class Config(BaseSettings):
     handler_timeout_s: Seconds = Field(10, description="Limit for one handler of a room.")
     request_timeout_s: Seconds = Field(10, description="How long a client's command is retried.")
     mailbox: int = Field(1024, ge=1, description="Commands that may wait for one room.")
-    limit_message_bytes: int = Field(65_536, ge=256, le=900_000, description="Largest message.")
+    limit_message_bytes: int = Field(65_536, ge=256, le=262_144, description="Largest message.")
     limit_messages_per_s: Seconds = Field(50, description="Messages a client may send, sustained.")
     limit_burst: int = Field(100, ge=1, description="Messages a client may send at once.")
     limit_rooms: int = Field(128, ge=1, description="Rooms a client may be in at once.")

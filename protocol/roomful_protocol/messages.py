@@ -175,6 +175,17 @@ class Direct(Struct, frozen=True):
     node: NodeId
     request: str
 
+    @property
+    def message(self) -> str | None:
+        """Which message of `node` it is, if that has several targets, of which this is for one."""
+        message, several, _ = self.request.partition("-")
+        return message if several else None
+
+
+def one_of_several(message: str, number: int) -> str:
+    """The `Direct.request` for one target of a message that has several."""
+    return f"{message}-{number}"
+
 
 class Claim(Struct, frozen=True):
     """A session goes on over its `connection`, on `node`: whoever has an earlier one lets it go."""

@@ -40,6 +40,7 @@ class TooMuch(ValueError):
 
     def __init__(self, size: int) -> None:
         super().__init__(f"One handler may ask for at most {TURN_BYTES} bytes; this is {size}.")
+        self.size = size
 
 
 def give(answered: Answered, answer: Answer) -> None:

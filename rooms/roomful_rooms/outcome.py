@@ -9,6 +9,7 @@ import structlog
 from roomful_protocol.blocks import Done, Entry
 from roomful_protocol.codecs.events import event_frame
 from roomful_protocol.errors import Code, Refused
+from roomful_protocol.frames import ClientId
 from roomful_protocol.ids import RoomName
 from roomful_protocol.messages import Command, Denied, Live, Say
 from roomful_rooms.draft import TURN_BYTES, Answered, Reply, TooMuch
@@ -94,6 +95,13 @@ def denial(journal: Journal, command: Command, failure: BaseException) -> Denied
         # Not every string that Python holds can be stored.
         message = failure.message[:MESSAGE].encode(errors="replace").decode()
         return Denied(failure.code.slug, message, failure.retry_after_ms)
+    if isinstance(failure, TooMuch):
+        # What was said may be too large to be told, or the handler told of too much.
+        log.warning(
+            "room.too_big", room=journal.room, ask=_label(command),
+            session=command.sender.session, bytes=failure.size,
+        )  # fmt: skip
+        return Denied(Code.TOO_BIG.slug, str(failure))
     log.error(
         "room.handler_failed", room=journal.room, ask=_label(command),
         session=command.sender.session, exc_info=failure,
@@ -123,7 +131,10 @@ def settle(
     """Have the command answered once what it came to is in the log, and the decision written with
     that: a repeat is answered as the command was. `refused`: code and message, as in `Done`."""
     ask, who, n = command.ask, command.sender, command.n
-    id = ask.id if isinstance(ask, Say) and not ask.ephemeral else None
+    id: ClientId | None = None
+    if isinstance(ask, Say) and ask.id is not None:
+        # Of an ephemeral message, unless something is written: a repeat must not write it again.
+        id = None if ask.ephemeral and not journal.draft.effective else ask.id
     if n or id is not None:
         done = Done(who.session, who.attach, n, who.user, id, seq, reply, refused)
         journal.held.ledger.record(done)

@@ -14,9 +14,10 @@ from roomful_nodes.auth import Identity
 from roomful_nodes.membership import Membership
 from roomful_nodes.memory_bus import MemoryBus
 from roomful_protocol.codecs.internode import pack_to_session, unpack_reached
-from roomful_protocol.errors import Close
+from roomful_protocol.errors import Close, Code, Refused
 from roomful_protocol.frames import Say, Target
 from roomful_protocol.messages import Direct, Receipt
+from roomful_rooms.draft import TURN_BYTES
 
 
 class Line:
@@ -68,6 +69,31 @@ async def whisper(wire: Wire, *to: dict[str, Any]) -> Json:
 
 def heard(wire: Wire) -> int:
     return sum(frame["type"] == "chat.whisper" for frame in wire.frames)
+
+
+async def test_whoever_is_meant_by_several_targets_hears_it_once(wires: dict[str, Wire]) -> None:
+    cat, bob = wires["cat"].hello["session"], wires["bob1"].hello["session"]
+    ack = await whisper(wires["ann"], {"user": "cat"}, {"session": cat}, {"user": "cat"})
+    assert ack["data"] == {"delivered": 1}
+    for count in (1, 2):
+        ack = await whisper(wires["ann"], {"session": bob}, {"user": "bob"}, {"user": "cat"})
+        assert ack["data"] == {"delivered": 4}
+        # An answer comes after all that was written before it.
+        for name in ("bob0", "bob1", "bob2", "cat"):
+            await wires[name].ask({"type": "ping"})
+        assert [heard(wires[name]) for name in ("bob0", "bob1", "bob2")] == [count] * 3
+    assert heard(wires["cat"]) == 3
+
+
+async def test_what_is_too_large_to_be_sent_on_is_refused(nodes: list[MemoryNode]) -> None:
+    sessions, told = nodes[0].gateway.sessions, list[int]()
+    ann = sessions.open(Identity("ann", "Ann"))
+    say = Say("chat.whisper", "x" * TURN_BYTES, to=(Target("user", "bob"),))
+    with pytest.raises(Refused, match="bytes") as refused:
+        nodes[0].gateway._targets.send(ann, say, told.append)
+    assert refused.value.code is Code.TOO_BIG
+    assert not told
+    assert not nodes[0].gateway._targets._asked
 
 
 async def test_every_connection_of_a_user_is_reached_wherever_it_is(

@@ -35,7 +35,8 @@ async def test_of_a_handler_that_fails_nothing_has_happened(what: str) -> None:
         bob = await Person(w, ann.node, "bob").entered()
         failed = ann.say("x", f"do.{what}")
         await failed.answered()
-        assert failed.denied.code == Code.HANDLER_FAILED.slug
+        told = Code.TOO_BIG if what == "too_much" else Code.HANDLER_FAILED
+        assert failed.denied.code == told.slug
         # And the room goes on.
         assert await bob.say("still here", "do.say").answered() == Accepted(3)
         assert w.said() == ["still here"]
@@ -83,9 +84,26 @@ async def test_a_handler_has_a_time_limit(what: str) -> None:
 async def test_what_too_much_is_counts_ephemeral_events_too() -> None:
     async with world() as w:
         ann = await Person(w, w.node(Workshop), "ann").entered()
-        await ann.say("ephemeral", "do.too_much").answered()
+        asked = ann.say("ephemeral", "do.too_much")
+        await asked.answered()
+        assert asked.denied.code == Code.TOO_BIG.slug
         assert w.said() == []
         assert ann.node.lives == []
+
+
+@virtual
+async def test_what_is_kept_of_an_ephemeral_message_with_an_id_is_kept_once() -> None:
+    async with world() as w:
+        ann = await Person(w, w.node(Workshop), "ann").entered()
+        counted = ann.say(None, "do.count", "some-id-of-her-own", ephemeral=True)
+        assert await counted.answered() == Accepted(None, 1)
+        assert await ann.again(counted).answered() == Accepted(None, 1, duplicate=True)
+        assert w.folded().state == {"count": 1}
+        # What is only passed on is not remembered: it comes again, if it is said again.
+        typing = ann.say("hm", "do.say", "typing", ephemeral=True)
+        assert await typing.answered() == Accepted()
+        assert await ann.again(typing).answered() == Accepted()
+        assert len(ann.node.lives) == 2
 
 
 @virtual
