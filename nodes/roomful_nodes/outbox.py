@@ -82,7 +82,7 @@ class Outbox:
     """Writes to one socket until it ends; then silently does nothing.
 
     `ended` is called once, when the node wants the socket closed: whoever reads the socket then
-    closes it with `close`, and nothing is written after that. `fd_of` tells of a transport the
+    closes it with `close`, and nothing is written here after that. `fd_of` tells of a transport the
     `fd` of the socket that it writes to as it is, in clear; -1 if there is more between.
     """
 
