@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from roomful_rooms.log import Conflict
 from roomful_rooms.memory_link import Link
@@ -30,14 +31,20 @@ class HeldLog(MemoryLog):
             return
         task = asyncio.create_task(self._attempt(room, data, after, told))
         self._held.add(task)
-        task.add_done_callback(self._held.discard)
+        task.add_done_callback(partial(self._over, told))
 
     async def _attempt(
         self, room: str, data: bytes, after: int, told: Callable[[int | None], None]
     ) -> None:
         try:
             told(await self.append(room, data, after))
-        except (Conflict, asyncio.CancelledError):
+        except Conflict:
+            told(None)
+
+    def _over(self, told: Callable[[int | None], None], task: asyncio.Task[None]) -> None:
+        self._held.discard(task)
+        # Seen from outside, as a task that is cancelled at once sees nothing of it.
+        if task.cancelled():
             told(None)
 
     def lose(self) -> None:
