@@ -140,10 +140,10 @@ class Secrets:
         named, _, number = named.rpartition(".")
         try:
             ticket = Ticket(name_of(named), int(number))
-            expected = self._mac(session, *ticket)
+            expected, given = self._mac(session, *ticket).encode(), mac.encode()
         except ValueError:
             return None
-        return ticket if compare_digest(mac.encode(), expected.encode()) else None
+        return ticket if compare_digest(given, expected) else None
 
     def _mac(self, session: SessionId, user: UserId, connection: int) -> str:
         mac = self._keyed.copy()

@@ -53,6 +53,15 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
     return Query(tuple(rooms), **given)
 
 
+def _text(value: str) -> str:
+    """What comes over HTTP may have bytes in it that are no text: nothing here could go on."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Refused(Code.BAD_DATA, "A parameter must be valid Unicode.") from None
+    return value
+
+
 def _since(value: str) -> Since:
     # 19 digits are below 2**64, as in a frame.
     number = value.isascii() and value.isdigit() and len(value) < 20
@@ -62,10 +71,10 @@ def _since(value: str) -> Since:
 _ONCE: Final[dict[str, Callable[[str], object]]] = {
     "name": checked_user,
     "user": checked_user,
-    "token": str,
+    "token": _text,
     "since": _since,
     "epoch": epoch_of,
-    "session": str,
-    "secret": str,
+    "session": _text,
+    "secret": _text,
 }
 """What may be given once, and how it is read. Raises Refused."""

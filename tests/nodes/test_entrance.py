@@ -60,6 +60,35 @@ async def test_who_has_gone_while_the_node_was_asleep_takes_no_session(node: Mem
     await ann.close()
 
 
+async def test_a_query_that_is_no_text_is_answered_on_the_open_socket(node: MemoryNode) -> None:
+    for query in (b"?session=x&secret=ann.1.\xff", b"?session=\xff&secret=x", b"?token=\xff"):
+        client = await RawClient.connect(node.url)
+        client.send(handshake().replace(b"/ws", b"/ws" + query, 1))
+        if b" 101 " in await client.head():
+            told = [(await client.message())["type"] for _ in range(2)]
+            assert told in (["hello", "error"], ["error", "bye"])
+        await client.close()
+    await until(lambda: not len(node.gateway), "they are gone")
+
+
+async def test_a_socket_that_cannot_be_begun_is_cut(
+    node: MemoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    whole, pieces = [await RawClient.connect(node.url) for _ in range(2)]
+    pieces.send(handshake()[:20])
+    await served(node.url)
+    monkeypatch.setattr(node.gateway, "begin", broken)
+    whole.send(handshake())
+    pieces.send(handshake()[20:])
+    for client in (whole, pieces):
+        await client.head()
+        assert await client.rest() == []
+        await client.close()
+
+
 async def test_a_request_may_come_behind_another(node: MemoryNode) -> None:
     client = await RawClient.connect(node.url)
     client.send(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
