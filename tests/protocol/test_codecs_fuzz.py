@@ -164,6 +164,13 @@ def test_depth_is_bounded_alike(levels: int, lists: bool) -> None:
         assert isinstance(decoded(codec, raw), Refused) == (levels + 1 > DEPTH)
 
 
+def test_what_is_deep_behind_a_key_that_comes_again_is_refused() -> None:
+    for levels in (DEPTH, 900, 1010):
+        deep = b"[" * levels + b"]" * levels
+        raw = b'{"type":"a.b","data":%b,"data":1}' % deep
+        assert isinstance(decoded(JSON, raw), Refused)
+
+
 @given(st.binary())
 def test_bytes_look_the_same_to_every_client(data: bytes) -> None:
     sent = MSGPACK.decode(pack({"type": "a.b", "data": [data]}))

@@ -9,7 +9,15 @@ import orjson
 
 from roomful_protocol.codecs.codec import TEXT
 from roomful_protocol.codecs.inbound import Tree, frame_of, id_of
-from roomful_protocol.codecs.tree import BIN, DEPTH, INT64, jsonable, keys_in, with_bytes
+from roomful_protocol.codecs.tree import (
+    BIN,
+    DEPTH,
+    INT64,
+    jsonable,
+    keys_in,
+    too_deep,
+    with_bytes,
+)
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import ClientFrame, Frame
 
@@ -85,7 +93,11 @@ def _one_colon_per_key(raw: bytes, keys: float) -> bool:
 
 def _check_strictly(raw: bytes) -> None:
     """Raises Refused if valid JSON names a key twice or an integer of more than 64 bits."""
-    strict_loads(raw.decode(), object_pairs_hook=unique, parse_int=_parse_int)
+    try:
+        strict_loads(raw.decode(), object_pairs_hook=unique, parse_int=_parse_int)
+    except RecursionError:
+        # Of a key that is there twice only the last value was parsed: what is deep is in the other.
+        raise too_deep() from None
 
 
 def unique(pairs: list[tuple[str, object]]) -> Tree:
