@@ -130,7 +130,12 @@ class History:
             return None
         if blob is None:
             return None
-        entries = unpack_page(blob)
+        try:
+            entries = unpack_page(blob)
+        except ValueError:
+            # Of a version to come, say. Whoever waits for it must hear something.
+            log.exception("history.unreadable", room=room, page=page.first)
+            return None
         if not entries or entries[0].seq != page.first or entries[-1].seq != page.last:
             return None
         self._pages[key] = entries

@@ -154,6 +154,15 @@ async def test_a_page_that_vanishes_is_asked_for_anew(here: World) -> None:
     assert caught.value.code is Code.UNAVAILABLE
 
 
+async def test_a_page_that_cannot_be_read_is_asked_for_anew(here: World) -> None:
+    here.room.say(*"abcd")
+    await here.room.page()
+    await here.room.archive.save("lobby", "page-1-4", b"\xc1 of a version to come")
+    with pytest.raises(Refused) as caught:
+        await here.hub.history.read("lobby", ANN, Read(after=0))
+    assert caught.value.code is Code.UNAVAILABLE
+
+
 async def test_what_the_owner_denies_is_refused(here: World) -> None:
     here.room.denials = [Denied("no_such_room", "There is none.")]
     with pytest.raises(Refused) as caught:
