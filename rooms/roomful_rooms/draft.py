@@ -165,6 +165,15 @@ class Draft(Struct):
             self.done.append(done)
             self.bytes += RECORD_BYTES + _weight(done)
 
+    def made(self, answered: Answered, answer: Callable[[], Answer]) -> Answer:
+        """An answer of the committed room. If it cannot be made, its asker waits on, among those
+        who are still to be answered."""
+        try:
+            return answer()
+        except Exception:
+            self.answers.appendleft((answered, answer))
+            raise
+
     def seal(self) -> None:
         """Joins and leaves from now on do not share the entry of those before."""
         if not self._open:

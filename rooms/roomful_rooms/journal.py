@@ -154,7 +154,10 @@ class Journal:
         while not self.draft.effective:
             if not self.draft.answers:
                 return
-            self._release(self._turn_over())
+            try:
+                self._release(self._turn_over())
+            except Exception as reason:
+                self._fail(reason)
         if not self._broken:
             self._committing = True
             if self._pace.alone and not self.draft.welcomes:
@@ -245,9 +248,12 @@ class Journal:
             answers = draft.answers
             while answers:
                 answered, answer = answers.popleft()
-                give(answered, answer() if callable(answer) else answer)
+                if callable(answer):
+                    answer = draft.made(answered, answer)
+                give(answered, answer)
+            self._in_flight = None
         finally:
-            self._releasing, self._in_flight = False, None
+            self._releasing = False
 
     def abandon(self) -> list[Answered]:
         """Write nothing more: who still waits for an answer that will not come from here."""

@@ -9,6 +9,7 @@ from tests.support.virtual_time import turns, until, virtual
 
 from roomful_protocol.codecs.stored import unpack_snapshot
 from roomful_protocol.messages import MOVED, Accepted
+from roomful_rooms import welcome
 from roomful_rooms.pace import PACE_S
 from roomful_rooms.recovery import recover
 from roomful_rooms.room import ChatRoom, Message, on
@@ -93,6 +94,28 @@ async def test_one_message_at_a_time_waits_for_nothing() -> None:
             await turns()
         assert w.said() == ["a", "b", "c"]
         assert asyncio.get_running_loop().time() == began
+
+
+@virtual
+async def test_all_are_answered_once_if_an_answer_cannot_be_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with world() as w:
+        ann = await Person(w, w.node(), "ann").entered()
+        monkeypatch.setattr(welcome, "served_from", broken)
+        bob, cat = Person(w, ann.node, "bob"), Person(w, ann.node, "cat")
+        asked = [ann.say("before"), bob.enter(), cat.enter(), ann.say("after")]
+        for one in asked:
+            await one.answered()
+        assert asked[0].answer == Accepted(2)
+        assert [one.answer for one in asked[1:]] == [MOVED] * 3
+        # A join that changes nothing is answered without an append.
+        again = ann.enter()
+        assert await again.answered() == MOVED
+        assert ann.node.host.rooms == 0
 
 
 @virtual
