@@ -61,7 +61,8 @@ class Case:
 
 CASES: Final = (
     Case(f"{round(SYNC_S * 1000)}ms", 1, 1), Case("200ms", 1, 1), Case("1s", 1, 1),
-    Case("2m", 1, 1), Case("always", 1, 1), Case("2m", 3, 1), Case("2m", 3, 3), Case("always", 3, 3),
+    Case("2m", 1, 1), Case("always", 1, 1), Case("2m", 3, 1), Case("2m", 3, 3),
+    Case("always", 3, 3),
 )  # fmt: skip
 
 
