@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from roomful.bench.closed_loop import ClosedLoop, percentiles_us
 from roomful.bench.running import run
+from roomful.bench.speaker import Speaker, all_heard, talking
 from roomful.bench.subject import Bench
 from roomful.bench.wire import Broken, Socket, answered, split
 
@@ -122,6 +123,40 @@ async def test_what_is_no_answer_ends_the_loop() -> None:
 async def _left_open(port: int) -> None:
     await Socket.open(port, "/ws?room=r&name=ann", lambda _: None)
     raise Broken("bye")
+
+
+def test_of_a_single_answer_there_are_no_percentiles() -> None:
+    with pytest.raises(Broken, match="only 1"):
+        percentiles_us([0.1])
+
+
+async def test_what_a_speaker_meets_is_not_hidden() -> None:
+    class Failing(Speaker):
+        def __init__(self) -> None:
+            self.heard_of = 0.0
+
+        async def talk(self) -> None:
+            raise Broken("bye")
+
+    with pytest.raises(Broken, match="bye"):
+        async with talking([Failing()]):
+            await asyncio.sleep(0)
+
+
+async def test_all_are_waited_for_until_they_are_heard_again() -> None:
+    class Heard(Speaker):
+        def __init__(self) -> None:
+            self.heard_of = 1.0
+
+    one, other = Heard(), Heard()
+    with pytest.raises(TimeoutError):
+        await all_heard([one, other], 1.0, 0.01)
+    waiting = asyncio.create_task(all_heard([one, other], 1.0, 5))
+    one.heard_of = 2.0
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    other.heard_of = 3.0
+    await waiting
 
 
 def test_a_failure_leaves_nothing_open(tmp_path: Path) -> None:

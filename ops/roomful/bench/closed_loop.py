@@ -8,6 +8,7 @@ from statistics import quantiles
 from typing import Final
 
 from roomful.bench.processes import Window
+from roomful.bench.wire import Broken
 
 WARM_S: Final = 0.5
 WITHIN_S: Final = 60.0
@@ -98,6 +99,8 @@ async def _passed(seconds: float, failing: asyncio.Future[None]) -> None:
 
 
 def percentiles_us(times: Sequence[float]) -> tuple[float, float]:
-    """p50 and p99 in microseconds."""
+    """p50 and p99 in microseconds. Raises Broken where there is nothing to tell them from."""
+    if len(times) < 2:
+        raise Broken(f"only {len(times)} answers came")
     cuts = quantiles(times, n=100, method="inclusive")
     return cuts[49] * 1e6, cuts[98] * 1e6

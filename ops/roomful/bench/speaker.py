@@ -4,22 +4,25 @@ import asyncio
 import http.client
 import json
 import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 from roomful.bench.talk import is_ack, joined, message
-from roomful.bench.wire import Socket, answered
+from roomful.bench.wire import Broken, Socket, answered
 
 THINK_S: Final = 0.02
 """Pause between an ack and the next message."""
 
 
 class Speaker:
-    """`longest`: how long the slowest ack has taken, seconds, and `longest_at` when it came, by
-    `time.perf_counter`; both since `forget`."""
+    """`longest`: how long the slowest ack has taken, seconds, and `longest_at` when it came, both
+    since `forget`. `heard_of`: when the newest message was said that was acked. Times are those of
+    `time.perf_counter`."""
 
     def __init__(self, room: str, socket: Socket) -> None:
         self.room, self.socket = room, socket
-        self.longest = self.longest_at = 0.0
+        self.longest = self.longest_at = self.heard_of = 0.0
         self._ack: asyncio.Future[None] | None = None
         socket.heard = self._hear
 
@@ -31,7 +34,7 @@ class Speaker:
         self.longest = self.longest_at = 0.0
 
     async def talk(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Raises Broken if something is answered by anything but its ack."""
         number = 0
         while await asyncio.sleep(THINK_S, result=True):
             number += 1
@@ -39,13 +42,40 @@ class Speaker:
             asked = time.perf_counter()
             self.socket.send(message(number))
             await answered(ack, self.socket)
-            now = time.perf_counter()
+            now, self.heard_of = time.perf_counter(), asked
             if now - asked > self.longest:
                 self.longest, self.longest_at = now - asked, now
 
     def _hear(self, payload: bytes) -> None:
-        if is_ack(payload) and self._ack is not None and not self._ack.done():
+        if self._ack is None or self._ack.done():
+            return
+        if is_ack(payload):
             self._ack.set_result(None)
+        elif b'"type":"error"' in payload[:40]:
+            self._ack.set_exception(Broken(payload[:300].decode()))
+
+
+@asynccontextmanager
+async def talking(speakers: Iterable[Speaker]) -> AsyncIterator[None]:
+    """All of them talk within the block. Raises what one of them has met."""
+    tasks = [asyncio.create_task(speaker.talk()) for speaker in speakers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def all_heard(speakers: Iterable[Speaker], since: float, within_s: float) -> None:
+    """Return when each has had something acked that was said after `since`. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        for speaker in speakers:
+            while speaker.heard_of <= since:  # noqa: ASYNC110 - of one after the other
+                await asyncio.sleep(THINK_S)
 
 
 def api(port: int, path: str, body: object = None) -> Any:

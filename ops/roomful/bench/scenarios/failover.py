@@ -12,7 +12,7 @@ from typing import Final
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
 from roomful.bench.running import run
-from roomful.bench.speaker import Speaker, api
+from roomful.bench.speaker import Speaker, all_heard, api, talking
 from roomful.bench.subject import Bench
 from roomful.bench.talk import closed, joined
 from roomful.bench.wire import Socket, answered
@@ -61,19 +61,19 @@ def _killed(bench: Bench, flags: tuple[str, ...], idle: int) -> tuple[float, flo
 async def _outage(dies: Server, stays: Server, idle: int) -> tuple[float, float]:
     silent = [await _silent(stays.port, first) for first in range(0, idle, ROOMS_EACH)]
     speakers = [await Speaker.enter(stays.port, f"room-{i}") for i in range(ROOMS)]
-    talking = [asyncio.create_task(speaker.talk()) for speaker in speakers]
-    moving = await _moving(stays.port)
-    for speaker in speakers:
-        speaker.forget()
-    os.kill(dies.pid, signal.SIGKILL)
-    killed, killed_ms = time.perf_counter(), time.time_ns() // 1_000_000
-    await asyncio.sleep(BOUND_S)
-    woken_ms = await _woken_ms(stays.port, moving, killed_ms)
-    for task in talking:
-        task.cancel()
-    await asyncio.wait(talking)
+    async with talking(speakers):
+        moving = await _moving(stays.port)
+        for speaker in speakers:
+            speaker.forget()
+        os.kill(dies.pid, signal.SIGKILL)
+        killed, killed_ms = time.perf_counter(), time.time_ns() // 1_000_000
+        # Long enough for a second outage to be seen, and for as long as the first one takes.
+        await asyncio.sleep(BOUND_S)
+        affected = [speaker for speaker in speakers if speaker.room in moving]
+        await all_heard(affected, killed, SETTLED_S)
+        woken_ms = await _woken_ms(stays.port, moving, killed_ms)
     await closed([*silent, *(speaker.socket for speaker in speakers)])
-    slowest = max(speaker.longest_at for speaker in speakers if speaker.room in moving)
+    slowest = max(speaker.longest_at for speaker in affected)
     return slowest - killed, (woken_ms - killed_ms) / 1000
 
 

@@ -9,7 +9,7 @@ from roomful.bench.closed_loop import percentiles_us
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window
 from roomful.bench.running import run
-from roomful.bench.speaker import Speaker, api
+from roomful.bench.speaker import Speaker, all_heard, api, talking
 from roomful.bench.subject import Bench
 from roomful.bench.talk import closed
 
@@ -33,22 +33,21 @@ def once(bench: Bench) -> Iterator[Reading]:
 async def _moved(servers: list[Server], port: int) -> tuple[list[float], float, Window]:
     """The slowest ack of each room that has moved, in seconds; and how long it took all."""
     speakers = [await Speaker.enter(port, f"room-{i}") for i in range(ROOMS)]
-    talking = [asyncio.create_task(speaker.talk()) for speaker in speakers]
-    await asyncio.sleep(WARM_S)
-    moving = {room["name"] for room in api(port, "rooms") if room["owner"] == LEAVES}
-    for speaker in speakers:
-        speaker.forget()
-    with Window([server.pid for server in servers]) as window:
-        started = time.perf_counter()
-        await asyncio.to_thread(api, port, f"nodes/{LEAVES}/drain", {})
-        took = await asyncio.to_thread(_emptied, port) - started
-        # What has moved last has to be answered, too.
+    async with talking(speakers):
         await asyncio.sleep(WARM_S)
-    for task in talking:
-        task.cancel()
-    await asyncio.wait(talking)
+        rooms = await asyncio.to_thread(api, port, "rooms")
+        theirs = {room["name"] for room in rooms if room["owner"] == LEAVES}
+        moving = [speaker for speaker in speakers if speaker.room in theirs]
+        for speaker in speakers:
+            speaker.forget()
+        with Window([server.pid for server in servers]) as window:
+            started = time.perf_counter()
+            await asyncio.to_thread(api, port, f"nodes/{LEAVES}/drain", {})
+            emptied = await asyncio.to_thread(_emptied, port)
+            # What has moved last has to be answered, too.
+            await all_heard(moving, emptied, WITHIN_S)
     await closed(speaker.socket for speaker in speakers)
-    return [speaker.longest for speaker in speakers if speaker.room in moving], took, window
+    return [speaker.longest for speaker in moving], emptied - started, window
 
 
 def _emptied(port: int) -> float:

@@ -65,22 +65,23 @@ class Returning:
         while True:
             await asyncio.sleep(pause)
             try:
-                if not await self.come(port):
-                    raise RuntimeError(f"{self.query['name']} has not recovered everything")
-                return
+                recovered = await self.come(port)
+                break
             except (Broken, OSError) as refusal:
                 self.refused += 1
                 asked = _RETRY.search(str(refusal))
                 after = int(asked[1]) if asked else 0
                 ceiling = min(2 * ceiling, 15.0)
                 pause = random.uniform(after, 1.25 * after) if after else random.uniform(0, ceiling)
+        if not recovered:
+            raise Broken(f"{self.query['name']} has not recovered everything")
 
 
 def once(bench: Bench) -> Iterator[Reading]:
     with bench.broker() as broker:
         flags = ("--nats", f"nats://127.0.0.1:{broker.port}", "--limit-connects-per-s", str(PER_S))
         with bench.node(None, *flags) as stays, bench.node(None, *flags) as dies:
-            with Window([stays.pid, broker.pid]) as window:
+            with Window([stays.pid, dies.pid, broker.pid]) as window:
                 took, times, refused = run(_storm(stays, dies))
             memory = rss_kb(stays.pid) / 1024
     half, most = percentiles_us(times)
@@ -105,7 +106,9 @@ async def _storm(stays: Server, dies: Server) -> tuple[float, list[float], int]:
         await asyncio.gather(*(client.come_back(stays.port) for client in clients))
     took = time.perf_counter() - started
     beside.cancel()
-    await asyncio.wait([beside])
+    [end] = await asyncio.gather(beside, return_exceptions=True)
+    if isinstance(end, Exception):
+        raise end
     await closed([bystander, *(one.socket for one in clients if one.socket is not None)])
     return took, times, sum(client.refused for client in clients)
 
@@ -122,6 +125,9 @@ async def _beside(socket: Socket, times: list[float]) -> None:
         socket.heard = heard
         asked = time.perf_counter()
         socket.send(message(len(times)))
-        await answered(acked, socket)
-        times.append(time.perf_counter() - asked)
+        try:
+            await answered(acked, socket)
+        finally:
+            # Also of one that is still waited for at the end.
+            times.append(time.perf_counter() - asked)
         await asyncio.sleep(BESIDE_S)
