@@ -118,6 +118,21 @@ def test_what_could_not_be_measured_at_all_is_named(
     assert err.splitlines()[-1] == "Not measured: two."
 
 
+def test_a_scenario_that_never_ran_to_its_end_is_named(
+    run: Run, scenarios: dict[str, Scenario]
+) -> None:
+    def once(_: object) -> Iterator[Reading]:
+        yield Reading("half", "per s", 3, stalled=True)
+        raise Broken("the other half is missing")
+
+    scenarios["two"] = Scenario("", once)
+    code, out, err = run("bench", "--repeats", "1")
+    assert code == 1
+    assert "half" in out
+    assert "it stalled" in out
+    assert err.splitlines()[-1] == "Not measured: two."
+
+
 def test_what_was_measured_before_an_interrupt_is_kept(
     run: Run, scenarios: dict[str, Scenario]
 ) -> None:

@@ -45,6 +45,9 @@ def test_a_repeat_in_which_nothing_went_on_for_a_moment_counts_last() -> None:
     loud = reading(5, foreign=0.9)
     assert not settled([stalled, stalled], 1)
     assert figures([stalled, loud], 1)[0].samples == (5,)
+    [both] = figures([stalled, loud], 2)
+    assert both.stalled
+    assert not figures([loud], 1)[0].stalled
 
 
 def test_every_figure_needs_its_repeats() -> None:

@@ -7,11 +7,25 @@ from itertools import count
 from typing import Any, Final, Self, cast
 
 from roomful.bench import running
+from roomful.bench.closed_loop import ClosedLoop
+from roomful.bench.wire import Broken
 
 _INBOX: Final = "_INBOX.bench."
 _STREAM: Final[dict[str, Any]] = {
     "name": "bench", "subjects": ["bench.>"], "storage": "file", "max_bytes": 2**30,
 }  # fmt: skip
+
+
+def acking(loop: ClosedLoop) -> Callable[[bytes], None]:
+    """What counts acks for `loop`, and fails it where the broker has refused to store."""
+
+    def acked(answer: bytes) -> None:
+        if b'"error"' in answer:
+            loop.fail(Broken(answer.decode()))
+        else:
+            loop.answered()
+
+    return acked
 
 
 class Appender(asyncio.Protocol):
@@ -26,14 +40,14 @@ class Appender(asyncio.Protocol):
 
     @classmethod
     async def open(cls, port: int, acked: Callable[[bytes], None]) -> Self:
-        """Connect and make the stream. Raises RuntimeError if the broker refuses."""
+        """Connect and make the stream. Raises Broken if the broker refuses."""
         loop = asyncio.get_running_loop()
         made: asyncio.Future[bytes] = loop.create_future()
         _, self = await loop.create_connection(lambda: cls(made.set_result), "127.0.0.1", port)
         self._send(b'CONNECT {"verbose":false}\r\nSUB %b* 1\r\n' % _INBOX.encode())
         self._publish("$JS.API.STREAM.CREATE.bench", json.dumps(_STREAM).encode())
         if b'"error"' in (answer := await asyncio.wait_for(made, 10)):
-            raise RuntimeError(answer.decode())
+            raise Broken(answer.decode())
         self._acked = acked
         return self
 

@@ -115,7 +115,7 @@ class Flood:
                 silent_since = now
             elif now - silent_since > SILENT_S:
                 raise Broken(self._missing())
-        return longest
+        return max(longest, time.perf_counter() - silent_since)
 
     def _say(self, room: Room, count: int) -> None:
         room.said += count

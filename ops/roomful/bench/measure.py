@@ -13,8 +13,8 @@ SATURATED: Final = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One measurement. `ceilings`: what the same machine did a moment before without Roomful, by
-    the name of what did it. `foreign`: cores that other processes took meanwhile. `details`: what
+    """One measurement. `ceilings`: what the machine did in the same minutes without Roomful, by the
+    name of what did it. `foreign`: cores that other processes took meanwhile. `details`: what
     else was seen. `stalled`: for a moment nothing at all went on. `busy`: the part of its core that
     the server used, where it was given all that it can take; else None."""
 
@@ -44,7 +44,7 @@ class Ceiling:
 class Figure:
     """The repeats of one measurement. `value`, `details`: medians. `spread`: (max - min) / median.
     `foreign`: the most that other processes took during one of the repeats, in cores. `busy`: the
-    median of the readings'."""
+    median of the readings'. `stalled`: whether one of them was."""
 
     figure: str
     unit: str
@@ -55,6 +55,7 @@ class Figure:
     ceilings: Mapping[str, Ceiling]
     details: Mapping[str, float]
     busy: float | None = None
+    stalled: bool = False
 
     @property
     def saturated(self) -> bool:
@@ -112,6 +113,7 @@ def _figure(same: list[Reading]) -> Figure:
         ceilings={name: _ceiling(same, name) for name in first.ceilings},
         details={name: median(r.details[name] for r in same) for name in first.details},
         busy=median(parts) if (parts := [r.busy for r in same if r.busy is not None]) else None,
+        stalled=any(reading.stalled for reading in same),
     )
 
 

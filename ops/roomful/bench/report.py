@@ -60,6 +60,8 @@ class Telling(Told):
 
     def read(self, reading: Reading) -> None:
         noise = f"  (others: {reading.foreign:.2f} cores)" if reading.noisy else ""
+        if reading.stalled:
+            noise = "  (for a moment nothing went on)"
         value = f"{shown(reading.value)} {reading.unit}"
         self._say(f"{self._label}: {reading.figure}: {value}{noise}")
 
@@ -146,6 +148,8 @@ def _rows(figure: Figure) -> Iterable[Sequence[str]]:
 
 def _repeats(figure: Figure) -> str:
     noise = f" (noise {figure.foreign:.2f})" if figure.foreign > NOISY else ""
+    if figure.stalled:
+        noise = " (noise: it stalled)"
     return f"{len(figure.samples)}{noise}"
 
 

@@ -42,30 +42,36 @@ class Suite:
         self._repeats, self._attempts = repeats, attempts
 
     def run(self, names: Sequence[str], told: Told) -> tuple[list[Figure], list[str]]:
-        """The figures of these scenarios; and the names of those that gave none, or not all that
-        was wanted because of an interrupt."""
+        """The figures of these scenarios; and the names of those that never ran to their end, or
+        not as often as was wanted because of an interrupt."""
         _prepare()
         read: dict[str, list[Reading]] = {}
+        whole: set[str] = set()
         left = list(names)
         # What was measured before Ctrl-C is not thrown away.
         with suppress(KeyboardInterrupt):
             while left:
                 readings = read[left[0]] = []
-                self._read(left[0], readings, told)
+                if self._read(left[0], readings, told):
+                    whole.add(left[0])
                 told.ended(left.pop(0))
         found = [figure for same in read.values() for figure in figures(same, self._repeats)]
-        return found, [name for name in names if name in left or not read[name]]
+        return found, [name for name in names if name in left or name not in whole]
 
-    def _read(self, name: str, readings: list[Reading], told: Told) -> None:
-        """Until there are enough quiet readings of each figure."""
+    def _read(self, name: str, readings: list[Reading], told: Told) -> bool:
+        """Until there are enough quiet readings of each figure. Whether any attempt has come to its
+        end: else there are figures that nobody has seen."""
+        whole = False
         for attempt in range(1, self._attempts + 1):
             if settled(readings, self._repeats):
                 break
             told.begins(name, attempt)
             try:
                 _collect(SCENARIOS[name].once(self._bench), readings, told.read)
+                whole = True
             except FAILURES as problem:
                 told.failed(name, repr(problem))
+        return whole
 
 
 def _collect(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from roomful.bench.broker import Appender
+from roomful.bench.broker import Appender, acking
 from roomful.bench.closed_loop import ClosedLoop, percentiles_us
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Window
@@ -59,7 +59,7 @@ async def _echo(port: int, servers: list[int]) -> Times:
 
 async def _append(port: int, servers: list[int]) -> Times:
     loop = ClosedLoop(1)
-    appender = await Appender.open(port, lambda _: loop.answered())
+    appender = await Appender.open(port, acking(loop))
     loop.ask = lambda: appender.append("one", PAYLOAD)
     times = await loop.times(WARM, CEILING_SAMPLES, servers)
     await appender.close()

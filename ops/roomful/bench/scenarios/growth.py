@@ -72,5 +72,6 @@ def _reading(series: str, size: int, flow: Flow) -> Reading:
     each = flow.cpu_us()
     details = {**each, "deliveries_per_s": flow.deliveries, "core": flow.busy}
     return Reading(
-        named(series, size), "µs/delivery", sum(each.values()), {}, flow.window.foreign, details
+        named(series, size), "µs/delivery", sum(each.values()), {}, flow.window.foreign, details,
+        flow.stalled,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from roomful.bench import said
-from roomful.bench.broker import Appender
+from roomful.bench.broker import Appender, acking
 from roomful.bench.closed_loop import ClosedLoop
 from roomful.bench.flood import Flow, InTurn, Shape, gathered
 from roomful.bench.measure import Reading
@@ -47,14 +47,23 @@ def _read(bench: Bench, figure: str, shape: Shape) -> Reading:
         ours,
         {"bare": bare.messages, "JetStream appends": appends},
         max(ours.window.foreign, bare.window.foreign, window.foreign),
+        stalled=bare.stalled,
     )
 
 
-def acked(figure: str, ours: Flow, ceilings: dict[str, float], foreign: float) -> Reading:
+def acked(
+    figure: str,
+    ours: Flow,
+    ceilings: dict[str, float],
+    foreign: float,
+    *,
+    stalled: bool = False,
+) -> Reading:
     """Messages per second, and what each cost."""
     details = {**ours.cpu_us("message"), "load_busy": ours.load_busy}
     return Reading(
-        figure, "messages/s", ours.messages, ceilings, foreign, details, ours.stalled, ours.busy
+        figure, "messages/s", ours.messages, ceilings, foreign, details,
+        ours.stalled or stalled, ours.busy,
     )  # fmt: skip
 
 
@@ -62,7 +71,7 @@ async def _appends(
     broker: Server, subjects: int, on_the_way: int, seconds: float
 ) -> tuple[float, Window]:
     loop = ClosedLoop(on_the_way)
-    appender = await Appender.open(broker.port, lambda _: loop.answered())
+    appender = await Appender.open(broker.port, acking(loop))
     turn = 0
 
     def ask() -> None:
