@@ -12,6 +12,7 @@ import typer
 from roomful.bench import machine, report
 from roomful.bench.compare import compared
 from roomful.bench.plot import drawn, panels
+from roomful.bench.processes import CORES
 from roomful.bench.scenarios import SCENARIOS
 from roomful.bench.subject import Bench
 from roomful.bench.suite import Suite
@@ -55,6 +56,8 @@ def bench(
         return report.print_comparison(compared(before.figures, after.figures))
     if sys.platform != "linux":
         raise Failure("roomful bench reads /proc and pins processes to cores: it needs Linux.")
+    if len(CORES) < 2:
+        raise Failure("roomful bench needs two cores: one for the node, one for the load.")
     names = _known(scenarios or ())
     for file in (json, plot):
         if file is not None and not file.absolute().parent.is_dir():

@@ -13,7 +13,7 @@ from typing import Final
 from roomful.bench.processes import CORES, binary
 
 Machine = Mapping[str, str]
-PACKAGES: Final = ("roomful", "aiohttp", "uvloop", "orjson", "msgpack", "nats-py")
+PACKAGES: Final = ("roomful", "aiohttp", "uvloop", "orjson", "msgpack", "msgspec", "nats-py")
 
 
 def described() -> Machine:

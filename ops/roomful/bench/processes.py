@@ -91,7 +91,7 @@ class Server:
             process = subprocess.Popen(
                 ["taskset", "-c", ",".join(map(str, cores)), *_AHEAD, *command],
                 stdout=log, stderr=log, cwd=folder, start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env={**_inherited(), **(environment or {})},
             )  # fmt: skip
         ahead(process.pid)
         server = cls(process, port)
@@ -123,6 +123,12 @@ class Server:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
+
+
+def _inherited() -> dict[str, str]:
+    """What a server is told of where it runs. Not how somebody has set up a node of their own: it
+    might be the way to a cluster that people use."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROOMFUL_")}
 
 
 def _tree(pid: int) -> Iterator[int]:
