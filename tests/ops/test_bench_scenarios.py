@@ -30,6 +30,7 @@ from roomful.bench.scenarios import (
     workers,
 )
 from roomful.bench.subject import Bench
+from roomful.bench.wire import Broken
 
 SECONDS = 0.2
 
@@ -109,14 +110,22 @@ def test_every_delivery_at_a_steady_rate_is_timed(
         assert p99.details["node_cores"] >= 0
 
 
-def test_those_who_only_listen_are_weighed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_who_only_listen_are_weighed(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "CONNECTIONS", 50)
-    monkeypatch.setattr(idle, "HEARTBEAT_S", 0.1)
-    handshakes, memory, heartbeats = idle.once(shared)
+    monkeypatch.setattr(idle, "HEARTBEAT_S", 1.0)
+    handshakes, memory, heartbeats = idle.once(fresh)
     assert handshakes.value > 0
     assert memory.unit == "kB"
     # Of one core, which is watched for a quarter longer than a heartbeat.
-    assert 0 <= heartbeats.value < 1.5
+    assert 0 < heartbeats.value < 1.5
+    assert heartbeats.details["pings"] >= 50
+
+
+def test_who_is_not_pinged_is_no_heartbeat(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "CONNECTIONS", 10)
+    monkeypatch.setattr(idle, "HEARTBEAT_S", 0.1)
+    with pytest.raises(Broken, match="of 10 clients 0"):
+        list(idle.once(shared))
 
 
 def test_who_comes_and_goes_is_weighed(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

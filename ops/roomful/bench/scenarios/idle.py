@@ -10,6 +10,7 @@ from roomful.bench.flood import JOINED, UPGRADED, Shape
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window, allow_files, rss_kb
 from roomful.bench.subject import Bench
+from roomful.bench.wire import Broken
 from roomful_nodes.gateway import BEATS
 
 CONNECTIONS: Final = 10_000
@@ -38,6 +39,8 @@ def once(bench: Bench) -> Iterator[Reading]:
         with Window([node.pid]) as idle:
             # By then each client has been pinged once, and none twice.
             pings = crowd.stay(HEARTBEAT_S * (1 + 1 / BEATS))
+    if pings < CONNECTIONS:
+        raise Broken(f"of {CONNECTIONS} clients {pings} were asked for a sign of life")
     ceilings, memory = {"target": TARGET_PER_S}, {"bound": BOUND_KB}
     if bench.tools is not None:
         with bench.ceiling("tick") as server, Crowd.gathering() as crowd:
