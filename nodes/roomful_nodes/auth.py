@@ -67,7 +67,9 @@ class Authenticator:
         try:
             return self._identity(self._claims(token))
         except (jwt.PyJWTError, ValueError, TypeError, Refused) as problem:
-            raise Refused(Code.UNAUTHORIZED, f"The token is not valid: {problem}") from None
+            # It may quote what the token says, which need not be Unicode; but the client is told.
+            reason = str(problem).encode(errors="backslashreplace").decode()
+            raise Refused(Code.UNAUTHORIZED, f"The token is not valid: {reason}") from None
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         settings = self._settings

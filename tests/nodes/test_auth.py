@@ -1,5 +1,7 @@
 """Who a client is."""
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -80,10 +82,18 @@ def test_a_token_that_is_not_good_enough(claims: dict[str, Any], said: str) -> N
         ("a.b.c", "Invalid header"),
         ("\x00", "Not enough segments"),
         ("e30.e30.", "no key for None"),
+        ("\udcff", "surrogates not allowed"),
+        ("e30.e30.\udcff", "surrogates not allowed"),
     ],
 )
 def test_what_is_no_token(text: str, said: str) -> None:
     assert said in refused(text)
+
+
+@pytest.mark.parametrize("header", [{"alg": "\udcff"}, {"alg": "HS256", "crit": ["\udcff"]}])
+def test_what_is_quoted_of_a_token_can_be_told(header: dict[str, Any]) -> None:
+    head = urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    assert "\\udcff" in refused(f"{head}.e30.").encode().decode()
 
 
 def test_a_token_signed_by_somebody_else() -> None:

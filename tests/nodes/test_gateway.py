@@ -1,5 +1,6 @@
 """The door: who is let in, as whom, and how they are asked to leave."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -164,6 +165,15 @@ async def test_without_a_token_nobody_comes_in_where_one_is_needed(
             assert frames[1]["data"]["reconnect"] is False
             assert code == 4500
         assert len(node.gateway.sessions) == 0
+
+
+async def test_a_token_whose_header_is_no_text_is_refused_as_others_are(
+    http: aiohttp.ClientSession,
+) -> None:
+    header = urlsafe_b64encode(b'{"alg":"\\udcff"}').decode()
+    async with MemoryCluster().node(auth=AUTH) as node:
+        [error, bye], _ = await told(http, f"{node.url}/ws?token={header}.e30.")
+        assert error["error"]["code"] == bye["data"]["code"] == "unauthorized"
 
 
 async def test_a_token_names_the_user_and_the_rooms() -> None:
