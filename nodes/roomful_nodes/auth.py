@@ -15,6 +15,9 @@ from roomful_protocol.errors import Code, Refused
 from roomful_protocol.ids import RoomName, SessionId, UserId, checked_user, name_of, token
 from roomful_rooms.clock import Clock, NewId
 
+_NEVER_S: Final = 1e15
+"""No time of a token is so far away, in seconds."""
+
 # Times are checked here, by the node's own clock; nothing else is promised of a token.
 _OPTIONS: Final[Options] = {
     "require": ["sub"],
@@ -99,7 +102,9 @@ def _milliseconds(claims: Mapping[str, Any], name: str) -> int | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    # JSON of Python knows Infinity, and integers that no float can hold.
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _NEVER_S
+    if not sound:
         raise ValueError(f"its {name} is no number.")
     return int(value * 1000)
 
