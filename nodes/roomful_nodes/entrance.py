@@ -139,8 +139,8 @@ class Entrance:
         self._sockets.add(socket)
         transport.set_protocol(socket)
         socket.outbox.write(asked.answer)
+        peer = partial(_peer, transport)
         try:
-            peer = partial(_peer, transport)
             conversation = self._gateway.begin(asked.query, socket.outbox, peer)
         except Exception:
             # A bug of ours: a socket without a conversation would be nobody's.

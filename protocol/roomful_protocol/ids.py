@@ -47,11 +47,19 @@ def _checked(name: object, what: str) -> str:
         raise Refused(
             Code.BAD_DATA, f"{what} has at most {NAME_CHARACTERS} characters; got {len(name)}."
         )
+    return checked_text(name, what)
+
+
+def checked_text(text: str, what: str) -> str:
+    """`text` if UTF-8 can carry it: what comes over HTTP may have bytes in it that are no text.
+
+    Raises `Refused(BAD_DATA)`, calling it `what`.
+    """
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise Refused(Code.BAD_DATA, f"{what} must be valid Unicode.") from None
-    return name
+    return text
 
 
 def token(name: str) -> str:

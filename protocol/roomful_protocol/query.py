@@ -8,7 +8,14 @@ from msgspec import Struct
 from roomful_protocol.codecs.inbound import epoch_of, since_of
 from roomful_protocol.errors import Code, Refused
 from roomful_protocol.frames import NEW, Since
-from roomful_protocol.ids import RoomName, SessionId, UserId, checked_room, checked_user
+from roomful_protocol.ids import (
+    RoomName,
+    SessionId,
+    UserId,
+    checked_room,
+    checked_text,
+    checked_user,
+)
 
 
 class Query(Struct, frozen=True):
@@ -46,20 +53,13 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
             raise Refused(Code.BAD_DATA, f"The parameter {key} must be given once.")
         elif value and (read := _ONCE.get(key)) is not None:
             given[key] = read(value)
+            # After what `read` may have to say, which may be more to the point.
+            checked_text(value, f"The parameter {key}")
     if len(rooms) != 1 and ("since" in given or "epoch" in given):
         raise Refused(Code.BAD_DATA, "since and epoch go with exactly one room.")
     if ("session" in given) != ("secret" in given):
         raise Refused(Code.BAD_DATA, "session and secret go together.")
     return Query(tuple(rooms), **given)
-
-
-def _text(value: str) -> str:
-    """What comes over HTTP may have bytes in it that are no text: nothing here could go on."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Refused(Code.BAD_DATA, "A parameter must be valid Unicode.") from None
-    return value
 
 
 def _since(value: str) -> Since:
@@ -71,10 +71,10 @@ def _since(value: str) -> Since:
 _ONCE: Final[dict[str, Callable[[str], object]]] = {
     "name": checked_user,
     "user": checked_user,
-    "token": _text,
+    "token": str,
     "since": _since,
     "epoch": epoch_of,
-    "session": _text,
-    "secret": _text,
+    "session": str,
+    "secret": str,
 }
 """What may be given once, and how it is read. Raises Refused."""

@@ -64,7 +64,9 @@ async def test_a_query_that_is_no_text_is_answered_on_the_open_socket(node: Memo
     for query in (b"?session=x&secret=ann.1.\xff", b"?session=\xff&secret=x", b"?token=\xff"):
         client = await RawClient.connect(node.url)
         client.send(handshake().replace(b"/ws", b"/ws" + query, 1))
-        if b" 101 " in await client.head():
+        # aiohttp's parser in C refuses it; that in Python passes it on.
+        if b" 400 " not in (head := await client.head()):
+            assert b" 101 " in head
             told = [(await client.message())["type"] for _ in range(2)]
             assert told in (["hello", "error"], ["error", "bye"])
         await client.close()

@@ -54,6 +54,10 @@ def test_what_is_asked_for(pairs: Pairs, query: Query) -> None:
         ([("room", "a"), ("epoch", "k" * 65)], "epoch"),
         ([("session", "s")], "secret"),
         ([("secret", "s")], "session"),
+        ([("token", "\udcff")], "token must be valid Unicode"),
+        ([("session", "\udcff"), ("secret", "s")], "session must be valid Unicode"),
+        ([("session", "s"), ("secret", "ann.1.\udcff")], "secret must be valid Unicode"),
+        ([("room", "a"), ("epoch", "\udcff")], "epoch must be valid Unicode"),
     ],
 )
 def test_what_is_wrong_is_named(pairs: Pairs, names: str) -> None:
