@@ -5,6 +5,7 @@ Every setting has one name: `--drain-window-s`, `ROOMFUL_DRAIN_WINDOW_S` and `dr
 set in one place and not in another.
 """
 
+import os
 from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -34,6 +35,11 @@ SHARED_SECRET: Final = ("HS256", "HS384", "HS512")
 KEY_PAIR: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """That of this process, without what configures a node: for nodes that are set up otherwise."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 class Config(BaseSettings):

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
+from roomful import config
+
 CORES: Final = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else (0,)
 SERVER_CORE: Final = CORES[0]
 LOAD_CORE: Final = CORES[-1]
@@ -91,7 +93,7 @@ class Server:
             process = subprocess.Popen(
                 ["taskset", "-c", ",".join(map(str, cores)), *_AHEAD, *command],
                 stdout=log, stderr=log, cwd=folder, start_new_session=True,
-                env={**_inherited(), **(environment or {})},
+                env={**config.environment(), **(environment or {})},
             )  # fmt: skip
         ahead(process.pid)
         server = cls(process, port)
@@ -123,12 +125,6 @@ class Server:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
-
-
-def _inherited() -> dict[str, str]:
-    """What a server is told of where it runs. Not how somebody has set up a node of their own: it
-    might be the way to a cluster that people use."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ROOMFUL_")}
 
 
 def _tree(pid: int) -> Iterator[int]:

@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 
+from roomful import config
 from roomful.check.proxy import FaultProxy
 from roomful.embedded_process import Process, dying_with
 
@@ -19,6 +20,7 @@ READY_S: Final = 60.0
 DRAIN_S: Final = 60.0
 LOOK_S: Final = 0.1
 ASK_S: Final = 2.0
+_TOLD: Final = {"ROOMFUL_LOG_FORMAT": "json", "PYTHONWARNINGS": "default"}
 
 
 class Serving:
@@ -61,7 +63,7 @@ class Serving:
                 # Ctrl-C is for us, who end our nodes ourselves.
                 start_new_session=True,
                 preexec_fn=dying_with(os.getpid()),
-                env=_environment(),
+                env=config.environment() | _TOLD,
             )
         self.wanted = True
         watching = self._watched(self._process, self.id)
@@ -128,9 +130,3 @@ class Serving:
         await self.kill()
         if self._watch is not None:
             await asyncio.wait([self._watch])
-
-
-def _environment() -> dict[str, str]:
-    """Nothing that configures other nodes of this machine."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ROOMFUL_")}
-    return kept | {"ROOMFUL_LOG_FORMAT": "json", "PYTHONWARNINGS": "default"}
