@@ -4,7 +4,7 @@ uvloop waits for ever to be closed while a connection is open, as it is after a 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -27,6 +27,15 @@ def lost(transport: asyncio.Transport) -> None:
 def run(main: Coroutine[Any, Any, T]) -> T:
     """The result of `main`, run in a loop of its own."""
     return uvloop.run(_to_the_end(main))
+
+
+async def ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait for them. Raises what one of them has met before."""
+    for task in tasks:
+        task.cancel()
+    for end in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(end, Exception):
+            raise end
 
 
 async def _to_the_end(main: Coroutine[Any, Any, T]) -> T:

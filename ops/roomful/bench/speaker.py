@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
-from roomful.bench.talk import is_ack, joined, message
-from roomful.bench.wire import Broken, Socket, answered
+from roomful.bench.running import ended
+from roomful.bench.talk import error_in, is_ack, joined, message
+from roomful.bench.wire import Socket, answered
 
 THINK_S: Final = 0.02
 """Pause between an ack and the next message."""
@@ -51,8 +52,8 @@ class Speaker:
             return
         if is_ack(payload):
             self._ack.set_result(None)
-        elif b'"type":"error"' in payload[:40]:
-            self._ack.set_exception(Broken(payload[:300].decode()))
+        elif (error := error_in(payload)) is not None:
+            self._ack.set_exception(error)
 
 
 @asynccontextmanager
@@ -62,12 +63,8 @@ async def talking(speakers: Iterable[Speaker]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
+        # Within: who waits for a speaker in vain is to hear what that one has met.
+        await ended(tasks)
 
 
 async def all_heard(speakers: Iterable[Speaker], since: float, within_s: float) -> None:

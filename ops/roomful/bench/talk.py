@@ -18,6 +18,11 @@ def is_ack(payload: bytes) -> bool:
     return b'"type":"ack"' in payload[:40]
 
 
+def error_in(payload: bytes) -> Broken | None:
+    """What a node has said instead of what was asked for; None if it is no error."""
+    return Broken(payload[:300].decode()) if b'"type":"error"' in payload[:40] else None
+
+
 def is_message(payload: bytes) -> bool:
     return b'"type":"chat.message"' in payload[:40]
 
@@ -63,8 +68,8 @@ def _hearing(loop: ClosedLoop) -> Heard:
     def heard(payload: bytes) -> None:
         if is_ack(payload):
             loop.answered()
-        elif b'"type":"error"' in payload[:40]:
-            loop.fail(Broken(payload[:300].decode()))
+        elif (error := error_in(payload)) is not None:
+            loop.fail(error)
 
     return heard
 

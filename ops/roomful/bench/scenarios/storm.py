@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from roomful.bench.closed_loop import percentiles_us
 from roomful.bench.measure import Reading
 from roomful.bench.processes import Server, Window, rss_kb
-from roomful.bench.running import run
+from roomful.bench.running import ended, run
 from roomful.bench.subject import Bench
 from roomful.bench.talk import closed, is_ack, joined, message
 from roomful.bench.wire import Broken, Socket, answered
@@ -105,10 +105,7 @@ async def _storm(stays: Server, dies: Server) -> tuple[float, list[float], int]:
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*(client.come_back(stays.port) for client in clients))
     took = time.perf_counter() - started
-    beside.cancel()
-    [end] = await asyncio.gather(beside, return_exceptions=True)
-    if isinstance(end, Exception):
-        raise end
+    await ended([beside])
     await closed([bystander, *(one.socket for one in clients if one.socket is not None)])
     return took, times, sum(client.refused for client in clients)
 
