@@ -69,9 +69,9 @@ class Conversation:
         self._pinged_at, self._untaken = 0.0, 0
         self._services = services
         self._identity = identity
-        limits = services.limits
-        self._rate = Rate(limits.messages_per_s, limits.burst, self._heard_at)
-        # Of pings and pongs, which are no messages, but must not be endless either. From the first.
+        # Of messages, and of pings and pongs, which are none, but must not be endless either. From
+        # the first of each: many clients only listen.
+        self._rate: Rate | None = None
         self._signs: Rate | None = None
         self._credit = Credit(outbox)
         self._requests = Requests(services, session, outbox, self._credit, failed=self.end)
@@ -130,8 +130,7 @@ class Conversation:
         self._heard_at = now = self._now()
         signs = self._signs
         if signs is None:
-            limits = self._services.limits
-            signs = self._signs = Rate(limits.messages_per_s, limits.burst, now)
+            signs = self._signs = self._full(now)
         if not signs.take(now):
             return True
         if signs.flooding:
@@ -191,7 +190,10 @@ class Conversation:
         if not outbox.open:
             return
         frame: ClientFrame | None = None
-        wait_ms = self._rate.take(self._heard_at)
+        rate = self._rate
+        if rate is None:
+            rate = self._rate = self._full(self._heard_at)
+        wait_ms = rate.take(self._heard_at)
         try:
             if text is not self._text:
                 raise wrong_kind(outbox.codec)
@@ -205,7 +207,7 @@ class Conversation:
                 self._dispatch(frame, len(raw) + ASK_BYTES)
         except Exception as failure:
             self._fail(frame, failure)
-            if wait_ms and self._rate.flooding:
+            if wait_ms and rate.flooding:
                 self._flooded()
 
     def look(self) -> None:
@@ -216,6 +218,11 @@ class Conversation:
         if outbox.waiting > HIGH and self._unread is None and outbox.open:
             waiting = self._until_read()
             self._unread = self._services.tasks.start(waiting, f"unread {self.session.id}")
+
+    def _full(self, now: float) -> Rate:
+        """A bucket from which nothing has been taken yet. `now`: monotonic seconds."""
+        limits = self._services.limits
+        return Rate(limits.messages_per_s, limits.burst, now)
 
     def _flooded(self) -> None:
         if self.outbox.open:

@@ -6,12 +6,12 @@ been attached, one that is behind) get a run of their own, until they are where 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from os import write
 from typing import Final, Protocol
 
 from roomful_nodes.metrics import Metrics
-from roomful_nodes.outbox import GONE, HIGH, LOW, Outbox
+from roomful_nodes.outbox import GONE, HIGH, LOW
 from roomful_nodes.runs import Viewer, Wires, common_run, composed
 from roomful_protocol.blocks import EVERYONE, Audience, Entry
 from roomful_protocol.codecs import Codec
@@ -23,9 +23,6 @@ INSPECT_S: Final = 0.05
 """Transports are looked at so often, or after LOW bytes: between, nobody's may overflow."""
 LEAST_BYTES: Final = 4096
 """Nor does it by less than this: in a room where little is said, looking would cost the most."""
-
-Way = tuple[Outbox, Callable[[bytes], None], "Follower"]
-"""How a member is written to: by its outbox's `push`, where the outbox is not clear."""
 
 
 class Follower(Viewer, Protocol):
@@ -48,7 +45,7 @@ class Fanout:
         self._deviating: dict[Follower, int] = {}
         self._behind: set[Follower] = set()
         self._pending: list[Entry] = []
-        self._lists: dict[Codec, list[Way]] | None = None
+        self._lists: dict[Codec, list[Follower]] | None = None
         self._armed = False
         self._pace = Pace(loop)
         self._inspect_at = 0.0
@@ -73,7 +70,7 @@ class Fanout:
         follower.outbox.clear = False
         self._users.setdefault(follower.user, {})[follower.session] = follower
         if self._lists is not None:
-            _list(follower, self._lists)
+            self._lists.setdefault(follower.outbox.codec, []).append(follower)
         # What is pending it gets only as far as it is past `last`: so, nothing twice.
         if last != self._plain:
             self._deviating[follower] = last
@@ -161,7 +158,7 @@ class Fanout:
             run = common_run(entries, codec, self._plain)
             data, plain = run or composed(entries, wires, codec, self._plain, None)
             if data:
-                self._write(data, [one for one in members if one[2] not in exceptions])
+                self._write(data, [one for one in members if one not in exceptions])
         if exceptions:
             self._write_exceptions(entries, wires, exceptions, plain)
         if shed:
@@ -169,21 +166,22 @@ class Fanout:
         self._plain = plain
         return shed
 
-    def _by_codec(self) -> dict[Codec, list[Way]]:
+    def _by_codec(self) -> dict[Codec, list[Follower]]:
         # Not rebuilt per leave: with many of them that would be quadratic.
         if self._lists is None:
             self._lists = {}
             for follower in self._followers.values():
-                _list(follower, self._lists)
+                self._lists.setdefault(follower.outbox.codec, []).append(follower)
         return self._lists
 
-    def _write(self, data: bytes, members: Iterable[Way]) -> None:
+    def _write(self, data: bytes, members: Iterable[Follower]) -> None:
         size, gone = len(data), list[Follower]()
         self._uninspected += size
-        for outbox, push, follower in members:
+        for follower in members:
+            outbox = follower.outbox
             try:
                 if not outbox.clear:
-                    push(data)
+                    outbox.push(data)
                 elif (taken := write(outbox.fd, data)) != size:
                     outbox.write(data[taken:])
             except GONE:
@@ -250,8 +248,3 @@ class Fanout:
                 self._behind.add(follower)
             else:
                 self._behind.discard(follower)
-
-
-def _list(follower: Follower, lists: dict[Codec, list[Way]]) -> None:
-    outbox = follower.outbox
-    lists.setdefault(outbox.codec, []).append((outbox, outbox.push, follower))

@@ -59,14 +59,24 @@ class Lane(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Who keeps the memberships of a socket, while it is open."""
+
+    def not_let_in(self, membership: "Membership", /) -> None:
+        """The room does not take the session in."""
+        ...
+
+    def fail(self, close: Close, /) -> None:
+        """The socket has to be closed."""
+        ...
+
+
 class Membership:
-    """A follower of the room's feed. `refused` is called if the room does not take the session in,
-    `failed` when the socket has to be closed."""
+    """A follower of the room's feed."""
 
     __slots__ = (
-        "_attached", "_catching_up", "_curious", "_entering", "_failed", "_feed", "_hub", "_joined",
-        "_metrics", "_reaffirming", "_refused", "_tasks", "lane", "outbox", "room", "sender",
-        "session", "user",
+        "_attached", "_catching_up", "_curious", "_entering", "_feed", "_hub", "_joined", "_keeper",
+        "_metrics", "_reaffirming", "_tasks", "lane", "outbox", "room", "sender", "session", "user",
     )  # fmt: skip
 
     def __init__(
@@ -79,8 +89,7 @@ class Membership:
         hub: Hub,
         tasks: Tasks,
         metrics: Metrics,
-        refused: Callable[["Membership"], None],
-        failed: Callable[[Close], None],
+        keeper: Keeper,
     ) -> None:
         self.room = room
         self.sender = sender
@@ -88,7 +97,7 @@ class Membership:
         self.lane = lane
         self.outbox = outbox
         self._hub, self._tasks, self._metrics = hub, tasks, metrics
-        self._refused, self._failed = refused, failed
+        self._keeper: Keeper | None = keeper
         self._feed = hub.feed(room)
         self._catching_up: asyncio.Task[None] | None = None
         self._joined = False
@@ -125,7 +134,7 @@ class Membership:
                     self.outbox.send(frames.error(denial, id, self.room))
                 # Perhaps it is in all the same: then the client can leave, or be left behind.
                 if not self._joined and denial.code not in UNDECIDED:
-                    self._refused(self)
+                    self._not_let_in()
             case _:
                 raise TypeError(f"not an answer to a join: {answer!r}")
         if self._curious:
@@ -167,7 +176,11 @@ class Membership:
             self._tasks.start(_later(self._reaffirm), f"reaffirm {self.session} in {self.room}")
         elif self._attached:
             self.outbox.send(frames.left(None, self.room))
-            self._refused(self)
+            self._not_let_in()
+
+    def _not_let_in(self) -> None:
+        if self._keeper is not None:
+            self._keeper.not_let_in(self)
 
     # -- being behind ------------------------------------------------------------------------------
 
@@ -191,7 +204,8 @@ class Membership:
                 caught_up()
         except Stalled:
             log.info("session.too_slow", session=self.session, room=self.room)
-            self._failed(TOO_SLOW)
+            if self._keeper is not None:
+                self._keeper.fail(TOO_SLOW)
 
     def _stop_catching_up(self) -> None:
         task, self._catching_up = self._catching_up, None
@@ -204,8 +218,8 @@ class Membership:
         """Hear no more, though the room still counts the session in. May be called again."""
         if self._attached:
             self._attached = False
-            # They lead to the socket's conversation, which leads here: no cycle may be left behind.
-            self._refused = self._failed = _ignore
+            # It leads to the socket's conversation, which leads here: no cycle may be left behind.
+            self._keeper = None
             self._stop_catching_up()
             self._feed.detach(self)
             self._hub.release(self._feed)
@@ -262,7 +276,3 @@ def _told(welcome: Welcome) -> Frame:
         "members": [person(one.user, one.name, one.session) for one in welcome.listed],
         "count": welcome.count,
     }
-
-
-def _ignore(_: object) -> None:
-    """Takes what is reported after the end."""

@@ -9,8 +9,9 @@ from asyncio import Future, StreamReader, Transport, get_running_loop, shield
 from collections.abc import Sequence
 from functools import partial
 from json import loads
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
+from msgspec import Struct
 from nats import errors
 from structlog import get_logger
 
@@ -29,20 +30,17 @@ READ_BYTES: Final = 2**16
 log = get_logger(__name__)
 
 
-class _Replayed:
+class _Replayed(Struct, eq=False, gc=False):
     """What nats-py needs of a subscription to tell the next server of it; a tenth of its own."""
 
-    __slots__ = ("_id", "_subject")
-    _queue = ""
-    _max_msgs = 0
-    _received = 0
-    _wait_for_msgs_task = None
-    _message_iterator = None
-    _pending_next_msgs_calls = None
-
-    def __init__(self, id: int, subject: str) -> None:
-        self._id = id
-        self._subject = subject
+    _id: int
+    _subject: str
+    _queue: ClassVar = ""
+    _max_msgs: ClassVar = 0
+    _received: ClassVar = 0
+    _wait_for_msgs_task: ClassVar = None
+    _message_iterator: ClassVar = None
+    _pending_next_msgs_calls: ClassVar = None
 
 
 class _Feed:

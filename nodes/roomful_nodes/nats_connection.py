@@ -13,6 +13,7 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Self
 
+from msgspec import Struct
 from nats import errors
 from structlog import get_logger
 
@@ -41,12 +42,11 @@ REFUSED_S: Final = RETRY_S / 2
 log = get_logger(__name__)
 
 
-class NatsFollowing:
+class NatsFollowing(Struct, frozen=True, eq=False, gc=False):
     """A subscription; `close` may be called more than once."""
 
-    def __init__(self, client: LeanClient | PlainClient, sid: int) -> None:
-        self._client = client
-        self._sid = sid
+    _client: LeanClient | PlainClient
+    _sid: int
 
     async def close(self) -> None:
         self._client.unlisten(self._sid)

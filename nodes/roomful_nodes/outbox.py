@@ -122,10 +122,9 @@ class Outbox:
         """Bytes that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
 
-    @property
-    def push(self) -> Callable[[bytes], None]:
+    def push(self, data: bytes) -> None:
         """The transport's own `write`, for fan-out: may raise, and knows nothing of `open`."""
-        return self._transport.write
+        self._transport.write(data)
 
     def look(self) -> int:
         """What `waiting` is, seen by fan-out: if it is nothing, the way is clear.

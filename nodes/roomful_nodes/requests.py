@@ -1,8 +1,10 @@
 """What a client may ask of rooms and of others, once it is known who it is."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 from msgspec import Struct
 
@@ -26,6 +28,9 @@ from roomful_protocol.messages import (
     Who,
     refused,
 )
+
+_NONE: Final[Mapping[RoomName, Lane]] = MappingProxyType({})
+"""For all sockets: hardly any leaves a room."""
 
 
 class Requests:
@@ -53,7 +58,7 @@ class Requests:
         self._only: Membership | None = None
         self.resumed = False
         # Of rooms that are left, but do not know it yet.
-        self._leaving: dict[RoomName, Lane] = {}
+        self._leaving = _NONE
         self._services, self._session = services, session
         self._outbox, self._credit, self._failed = outbox, credit, failed
         # History is told one piece at a time: else what one client asks for at once fills memory.
@@ -62,7 +67,7 @@ class Requests:
 
     def forget(self) -> None:
         """Nothing will be asked any more."""
-        self.rooms, self._leaving, self._only = {}, {}, None
+        self.rooms, self._leaving, self._only = {}, _NONE, None
         self._failed = _nowhere
 
     def _membership(self, room: RoomName | None) -> Membership:
@@ -98,11 +103,14 @@ class Requests:
         # An attachment of its own: the room tells it from any that this session had before.
         attach = attachment(session.connection, services.life, services.new_id()[:12])
         sender = Sender(session.id, session.user, session.name, services.node, attach)
-        leaving = self._leaving.pop(room, None)
+        # Of one that is left, perhaps, and taken over by the new one.
+        leaving = self._leaving.get(room)
         lane = services.asks.lane(room, sender) if leaving is None else leaving.then(sender)
+        if leaving is not None:
+            self._leaving = {name: one for name, one in self._leaving.items() if name != room}
         membership = Membership(
             room, sender, lane, self._outbox, hub=services.hub, tasks=services.tasks,
-            metrics=services.metrics, refused=self._not_let_in, failed=self._failed,
+            metrics=services.metrics, keeper=self,
         )  # fmt: skip
         self.rooms[room] = membership
         self._find_only()
@@ -122,15 +130,21 @@ class Requests:
         del self.rooms[membership.room]
         self._find_only()
         membership.leave(leave.id)
-        self._leaving = {room: lane for room, lane in self._leaving.items() if not lane.idle}
+        leaving = {room: lane for room, lane in self._leaving.items() if not lane.idle}
         if not membership.lane.idle:
-            self._leaving[membership.room] = membership.lane
+            leaving[membership.room] = membership.lane
+        self._leaving = leaving or _NONE
 
-    def _not_let_in(self, membership: Membership) -> None:
+    def not_let_in(self, membership: Membership) -> None:
+        """See `Keeper`."""
         if self.rooms.get(membership.room) is membership:
             del self.rooms[membership.room]
             self._find_only()
         membership.detach()
+
+    def fail(self, close: Close) -> None:
+        """See `Keeper`."""
+        self._failed(close)
 
     # -- sending -----------------------------------------------------------------------------------
 

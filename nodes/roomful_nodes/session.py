@@ -1,12 +1,16 @@
 """One client's logical connection: it has a name, and survives a short disconnect."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from roomful_nodes.membership import ExitReason, Membership
 from roomful_protocol.errors import Close
 from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
 from roomful_protocol.messages import Direct
+
+_NONE: Final[Mapping[RoomName, Membership]] = MappingProxyType({})
+"""For all sessions: hardly any has parked rooms."""
 
 
 class Line(Protocol):
@@ -40,7 +44,7 @@ class Session:
         self.connection = 0
         self.secret = ""
         self.line: Line | None = None
-        self.parked: dict[RoomName, Membership] = {}
+        self.parked = _NONE
         # The last message with several targets of each node; made when the first one comes.
         self._heard: dict[NodeId, str] | None = None
 
@@ -57,15 +61,17 @@ class Session:
 
     def park(self, line: Line) -> None:
         """`line` is no more: its rooms wait for the client to come back."""
-        for room, membership in line.rooms.items():
+        for membership in line.rooms.values():
             membership.detach()
-            self.parked[room] = membership
+        if line.rooms:
+            self.parked = {**self.parked, **line.rooms}
 
     def joins(self, room: RoomName) -> None:
         """The client is back in `room`: the newer attachment replaces the parked one."""
-        self.parked.pop(room, None)
+        if room in self.parked:
+            self.parked = {name: one for name, one in self.parked.items() if name != room}
 
     def leave_parked(self, reason: ExitReason) -> None:
-        parked, self.parked = self.parked, {}
+        parked, self.parked = self.parked, _NONE
         for membership in parked.values():
             membership.exit(reason)

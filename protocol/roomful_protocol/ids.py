@@ -55,10 +55,11 @@ def checked_text(text: str, what: str) -> str:
 
     Raises `Refused(BAD_DATA)`, calling it `what`.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Refused(Code.BAD_DATA, f"{what} must be valid Unicode.") from None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Refused(Code.BAD_DATA, f"{what} must be valid Unicode.") from None
     return text
 
 

@@ -98,8 +98,10 @@ class Draft(Struct):
         cannot be shown to clients or is too much; then nothing is taken.
         """
         changes, tells = turn.changes, turn.tells
-        size = _size(state) + _size(removed) + sum(map(_change_size, changes))
-        besides = size + _reply_size(turn.reply)
+        size = sum(map(_change_size, changes))
+        if state or removed:
+            size += _size(state) + _size(removed)
+        besides = size if turn.reply is None else size + _reply_size(turn.reply)
         visible = [change for change in changes if not _silent(change)]
         if visible and tells:
             # Who comes and goes is told before them, and for good: so they are tried first.
@@ -110,7 +112,8 @@ class Draft(Struct):
             self._show(visible, count, ts)
         first = self.tell(tells, ts, besides) if tells else None
         self.changes += changes
-        self._merge_state(state, removed)
+        if state or removed:
+            self._merge_state(state, removed)
         self.bytes += size
         return first
 
@@ -138,7 +141,7 @@ class Draft(Struct):
 
     def _show(self, changes: list[Entered | Gone], count: int, ts: int) -> None:
         """Have it told who has come and gone, with those before unless their order matters."""
-        if _overlap(self._open, changes):
+        if self._open and _overlap(self._open, changes):
             self.seal()
         self._open += changes
         self._open_count, self._open_ts = count, ts
@@ -235,8 +238,6 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
 
 def _reply_size(reply: object) -> int:
     """Raises ValueError if `reply` cannot be shown."""
-    if reply is None:
-        return 0
     checked_data(reply)
     return _size(reply)
 

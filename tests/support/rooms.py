@@ -14,6 +14,7 @@ from roomful_nodes.memory_bus import BusSwitch, MemoryBus
 from roomful_nodes.metrics import Metrics
 from roomful_nodes.outbox import Outbox
 from roomful_protocol.codecs import JSON, Codec
+from roomful_protocol.errors import Close
 from roomful_protocol.frames import NEW, Join, Since
 from roomful_protocol.messages import Sender
 from roomful_protocol.subjects import Subjects
@@ -32,12 +33,14 @@ class Client:
         self.refused = False
         self.membership = Membership(
             room.name, sender, room.lane(room.name, sender), outbox, hub=world.hub,
-            tasks=world.tasks, metrics=world.metrics, refused=self._refused,
-            failed=lambda close: self.closes.append(close.slug),
+            tasks=world.tasks, metrics=world.metrics, keeper=self,
         )  # fmt: skip
 
-    def _refused(self, _: Membership) -> None:
+    def not_let_in(self, _: Membership) -> None:
         self.refused = True
+
+    def fail(self, close: Close) -> None:
+        self.closes.append(close.slug)
 
     def join(self, since: Since = NEW, epoch: str | None = None) -> None:
         self.membership.enter(Join(None, 1, since, epoch), resumed=False)
