@@ -107,7 +107,9 @@ def test_every_delivery_at_a_steady_rate_is_timed(
     assert {reading.figure for reading in readings} == named
     for p50, p99 in (readings[:2], readings[2:]):
         assert 0 < p50.value <= p99.value < p99.ceilings["bound"]
+        assert 0 < p50.ceilings["bare"] <= p99.ceilings["bare"]
         assert p99.details["node_cores"] >= 0
+        assert p99.details["bare_cores"] >= 0
 
 
 def test_those_who_only_listen_are_weighed(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

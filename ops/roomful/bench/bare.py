@@ -14,7 +14,7 @@ from typing import Final
 
 SIZE: Final = 1 << 20
 _WELCOME: Final = b'{"type":"joined"}'
-_UPGRADED: Final = (
+UPGRADED: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81%c%b"
 ) % (len(_WELCOME), _WELCOME)
@@ -106,7 +106,7 @@ class Bare:
         name = request.split(b" ", 2)[1].partition(b"room=")[2].partition(b"&")[0].decode()
         member.room = self._rooms.setdefault(name, Room())
         member.room.members.add(member)
-        self._send(member, _UPGRADED)
+        self._send(member, UPGRADED)
 
     def _send(self, member: Member, data: bytes) -> None:
         waited = bool(member.due)

@@ -14,6 +14,7 @@ from roomful.bench.tools import Mode, Tools
 
 NODE: Final = (sys.executable, "-m", "roomful", "serve")
 BARE: Final = (sys.executable, "-m", "roomful.bench.bare")
+RELAY: Final = (sys.executable, "-m", "roomful.bench.relay")
 STEADY: Final = ("--heartbeat-s", "3600")
 """For loads that count bytes: no ping comes between."""
 PAYLOAD: Final = b"x" * 100
@@ -90,6 +91,15 @@ class Bench:
         file.write_bytes(answer)
         command = [*BARE, str(port), str(file), str(size)]
         with Server.started(command, port, folder) as server:
+            yield server
+
+    @contextmanager
+    def relay(self, size: int) -> Iterator[Server]:
+        """One room, where all that is said goes to everybody, in `size` bytes, at a node's pace,
+        and nothing else is done."""
+        port = free_port()
+        command = [*RELAY, str(port), str(size)]
+        with Server.started(command, port, self.fresh()) as server:
             yield server
 
     @contextmanager
