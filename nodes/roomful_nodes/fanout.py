@@ -70,7 +70,7 @@ class Fanout:
         follower.outbox.clear = False
         self._users.setdefault(follower.user, {})[follower.session] = follower
         if self._lists is not None:
-            self._lists.setdefault(follower.outbox.codec, []).append(follower)
+            _list(follower, self._lists)
         # What is pending it gets only as far as it is past `last`: so, nothing twice.
         if last != self._plain:
             self._deviating[follower] = last
@@ -171,7 +171,7 @@ class Fanout:
         if self._lists is None:
             self._lists = {}
             for follower in self._followers.values():
-                self._lists.setdefault(follower.outbox.codec, []).append(follower)
+                _list(follower, self._lists)
         return self._lists
 
     def _write(self, data: bytes, members: Iterable[Follower]) -> None:
@@ -248,3 +248,7 @@ class Fanout:
                 self._behind.add(follower)
             else:
                 self._behind.discard(follower)
+
+
+def _list(follower: Follower, lists: dict[Codec, list[Follower]]) -> None:
+    lists.setdefault(follower.outbox.codec, []).append(follower)

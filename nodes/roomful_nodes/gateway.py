@@ -88,8 +88,6 @@ class Gateway:
         # Asked for when somebody looks, not told each time that somebody comes or goes.
         metrics.connections.set_function(self.__len__)
         self.departure = Departure(self._lines, pace=pace, clock=clock)
-        # For what is logged of every socket: the other one is made anew each time it is used.
-        self._log = log.bind()
 
     def __len__(self) -> int:
         """How many sockets are open."""
@@ -163,7 +161,7 @@ class Gateway:
         conversation = Conversation(self._services, session, identity, outbox)
         self._lines.add(conversation)
         self.sessions.attach(session, conversation)
-        self._log.debug("session.opened", session=session.id, user=session.user, resumed=resumed)
+        log.debug("session.opened", session=session.id, user=session.user, resumed=resumed)
         conversation.greet(resumed=resumed)
         if problem is not None:
             outbox.send(frames.error(problem))
@@ -187,7 +185,7 @@ class Gateway:
         self.departure.gone()
         session = conversation.session
         reason = "dropped" if close is None else close.slug
-        self._log.debug("session.closed", session=session.id, user=session.user, reason=reason)
+        log.debug("session.closed", session=session.id, user=session.user, reason=reason)
         if close is not None:
             self._services.metrics.closed.labels(close.slug).inc()
         for_good = close is not None and not close.reconnect

@@ -1,10 +1,8 @@
 """What a client may ask of rooms and of others, once it is known who it is."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from types import MappingProxyType
-from typing import Final
 
 from msgspec import Struct
 
@@ -28,9 +26,6 @@ from roomful_protocol.messages import (
     Who,
     refused,
 )
-
-_NONE: Final[Mapping[RoomName, Lane]] = MappingProxyType({})
-"""For all sockets: hardly any leaves a room."""
 
 
 class Requests:
@@ -57,8 +52,8 @@ class Requests:
         # Nearly every client is in one room, and does not name it.
         self._only: Membership | None = None
         self.resumed = False
-        # Of rooms that are left, but do not know it yet.
-        self._leaving = _NONE
+        # Of rooms that are left, but do not know it yet; made when the first is left.
+        self._leaving: dict[RoomName, Lane] | None = None
         self._services, self._session = services, session
         self._outbox, self._credit, self._failed = outbox, credit, failed
         # History is told one piece at a time: else what one client asks for at once fills memory.
@@ -67,7 +62,7 @@ class Requests:
 
     def forget(self) -> None:
         """Nothing will be asked any more."""
-        self.rooms, self._leaving, self._only = {}, _NONE, None
+        self.rooms, self._leaving, self._only = {}, None, None
         self._failed = _nowhere
 
     def _membership(self, room: RoomName | None) -> Membership:
@@ -103,11 +98,8 @@ class Requests:
         # An attachment of its own: the room tells it from any that this session had before.
         attach = attachment(session.connection, services.life, services.new_id()[:12])
         sender = Sender(session.id, session.user, session.name, services.node, attach)
-        # Of one that is left, perhaps, and taken over by the new one.
-        leaving = self._leaving.get(room)
+        leaving = self._leaving.pop(room, None) if self._leaving else None
         lane = services.asks.lane(room, sender) if leaving is None else leaving.then(sender)
-        if leaving is not None:
-            self._leaving = {name: one for name, one in self._leaving.items() if name != room}
         membership = Membership(
             room, sender, lane, self._outbox, hub=services.hub, tasks=services.tasks,
             metrics=services.metrics, keeper=self,
@@ -130,10 +122,10 @@ class Requests:
         del self.rooms[membership.room]
         self._find_only()
         membership.leave(leave.id)
-        leaving = {room: lane for room, lane in self._leaving.items() if not lane.idle}
+        before = self._leaving or {}
+        self._leaving = {room: lane for room, lane in before.items() if not lane.idle}
         if not membership.lane.idle:
-            leaving[membership.room] = membership.lane
-        self._leaving = leaving or _NONE
+            self._leaving[membership.room] = membership.lane
 
     def not_let_in(self, membership: Membership) -> None:
         """See `Keeper`."""

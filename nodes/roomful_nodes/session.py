@@ -1,16 +1,12 @@
 """One client's logical connection: it has a name, and survives a short disconnect."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Protocol
 
 from roomful_nodes.membership import ExitReason, Membership
 from roomful_protocol.errors import Close
 from roomful_protocol.ids import NodeId, RoomName, SessionId, UserId
 from roomful_protocol.messages import Direct
-
-_NONE: Final[Mapping[RoomName, Membership]] = MappingProxyType({})
-"""For all sessions: hardly any has parked rooms."""
 
 
 class Line(Protocol):
@@ -44,7 +40,8 @@ class Session:
         self.connection = 0
         self.secret = ""
         self.line: Line | None = None
-        self.parked = _NONE
+        # Made when the first is parked: hardly any session has them.
+        self.parked: dict[RoomName, Membership] | None = None
         # The last message with several targets of each node; made when the first one comes.
         self._heard: dict[NodeId, str] | None = None
 
@@ -63,15 +60,14 @@ class Session:
         """`line` is no more: its rooms wait for the client to come back."""
         for membership in line.rooms.values():
             membership.detach()
-        if line.rooms:
-            self.parked = {**self.parked, **line.rooms}
+        self.parked = {**(self.parked or {}), **line.rooms}
 
     def joins(self, room: RoomName) -> None:
         """The client is back in `room`: the newer attachment replaces the parked one."""
-        if room in self.parked:
-            self.parked = {name: one for name, one in self.parked.items() if name != room}
+        if self.parked:
+            self.parked.pop(room, None)
 
     def leave_parked(self, reason: ExitReason) -> None:
-        parked, self.parked = self.parked, _NONE
-        for membership in parked.values():
+        parked, self.parked = self.parked, None
+        for membership in (parked or {}).values():
             membership.exit(reason)

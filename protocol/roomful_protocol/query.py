@@ -53,9 +53,8 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
             raise Refused(Code.BAD_DATA, f"The parameter {key} must be given once.")
         elif value and (read := _ONCE.get(key)) is not None:
             given[key] = read(value)
-            if not value.isascii():
-                # After what `read` may have to say, which may be more to the point.
-                checked_text(value, f"The parameter {key}")
+            # After what `read` may have to say, which may be more to the point.
+            checked_text(value, f"The parameter {key}")
     if len(rooms) != 1 and ("since" in given or "epoch" in given):
         raise Refused(Code.BAD_DATA, "since and epoch go with exactly one room.")
     if ("session" in given) != ("secret" in given):

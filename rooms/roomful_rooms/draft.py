@@ -98,10 +98,8 @@ class Draft(Struct):
         cannot be shown to clients or is too much; then nothing is taken.
         """
         changes, tells = turn.changes, turn.tells
-        size = sum(map(_change_size, changes))
-        if state or removed:
-            size += _size(state) + _size(removed)
-        besides = size if turn.reply is None else size + _reply_size(turn.reply)
+        size = _size(state) + _size(removed) + sum(map(_change_size, changes))
+        besides = size + _reply_size(turn.reply)
         visible = [change for change in changes if not _silent(change)]
         if visible and tells:
             # Who comes and goes is told before them, and for good: so they are tried first.
@@ -238,6 +236,8 @@ def _overlap(one: Iterable[Entered | Gone], other: Iterable[Entered | Gone]) -> 
 
 def _reply_size(reply: object) -> int:
     """Raises ValueError if `reply` cannot be shown."""
+    if reply is None:
+        return 0
     checked_data(reply)
     return _size(reply)
 

@@ -22,8 +22,6 @@ class Paced:
         self._crowd, self._room, self._frames = crowd, room, frames
         self._sent: list[float] = []
         self._heard: list[Heard] = []
-        # Of a message as it was heard, in bytes.
-        self.size = 0
 
     def run(
         self, rate: float, seconds: float, servers: Iterable[int] = ()
@@ -40,9 +38,7 @@ class Paced:
             self._until_all_is_heard()
         finally:
             gc.enable()
-        heard = bytes(record)
-        self.size = max(len(payload) for _, payload in split(heard)[0])
-        return delays(self._heard, self._sent, heard, range(first, last)), window
+        return delays(self._heard, self._sent, bytes(record), range(first, last)), window
 
     def _speak(self, rate: float, seconds: float) -> None:
         members, due = self._room.lines, time.perf_counter()

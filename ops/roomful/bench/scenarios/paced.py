@@ -13,6 +13,7 @@ from roomful.bench.measure import Reading
 from roomful.bench.paced import Paced
 from roomful.bench.processes import Server, Window
 from roomful.bench.said import MARK, Numbered, numbered
+from roomful.bench.scenarios.fanout import HEADER
 from roomful.bench.subject import STEADY, Bench
 
 MEMBERS: Final = Shape(100)
@@ -21,7 +22,7 @@ RATES: Final[Mapping[int, Mapping[str, float]]] = {10_000: {}, 500_000: {"bound"
 
 
 class Times(NamedTuple):
-    """What each delivery took, in seconds, and the bytes of each message as it was heard."""
+    """What each delivery took, in seconds, and the bytes of each message, with its head."""
 
     delays: list[float]
     window: Window
@@ -31,7 +32,7 @@ class Times(NamedTuple):
 def once(bench: Bench) -> Iterator[Reading]:
     for rate, bound in RATES.items():
         kept, passing = (_ours(bench, rate, numbered(kept=kept)) for kept in (True, False))
-        with bench.relay(passing.size) as server:
+        with bench.relay(passing.size - HEADER) as server:
             beside = {"bare": _times(bench, server, rate, JOINED, numbered())}
         if bench.tools is not None:
             with bench.ceiling("tick") as server:
@@ -65,6 +66,6 @@ def _times(bench: Bench, server: Server, rate: int, until: bytes, frames: Number
     with Crowd.gathering() as crowd:
         room = Room(crowd.enter(server.port, MEMBERS.paths(), until), MARK)
         crowd.settle()
-        paced = Paced(crowd, room, frames)
-        delays, window = paced.run(rate / MEMBERS.members, bench.seconds, server.pids)
-        return Times(delays, window, paced.size)
+        running = Paced(crowd, room, frames)
+        delays, window = running.run(rate / MEMBERS.members, bench.seconds, server.pids)
+        return Times(delays, window, room.ear.size // room.ear.messages)
