@@ -1,7 +1,7 @@
 """The streams of one cluster: what they are called, how they are made, what makes them unfit.
 
-Sixteen for the logs and sixteen for the archives, so that the work spreads over the servers of a
-broker, and one for the directory. Never one per room.
+Four for the logs and four for the archives, so that the work spreads over the servers of a broker,
+and one for the directory. Never one per room.
 """
 
 from asyncio import gather, get_running_loop, sleep
@@ -71,19 +71,21 @@ async def prepare(connection: NatsConnection, subjects: Subjects, replicas: int 
     major, minor = connection.server_version
     if (major, minor) < OLDEST_SERVER:
         raise BrokerError(f"nats-server {major}.{minor} is too old; Roomful needs 2.12 or newer.")
-    copies = await _insisted(connection, _configurations(subjects, replicas))
+    copies = await _insisted(connection, subjects, replicas)
     log.info("nats.streams_ready", prefix=subjects.prefix, replicas=copies, url=connection.url)
     if copies != replicas:
         log.warning("nats.replicas_differ", found=copies, wanted=replicas)
     return copies
 
 
-async def _insisted(connection: NatsConnection, streams: list[Config]) -> int:
-    """Make `streams` as soon as the broker lets us; in how many copies all of them are kept."""
+async def _insisted(connection: NatsConnection, subjects: Subjects, replicas: int) -> int:
+    """Make the streams as soon as the broker lets us; in how many copies all of them are kept."""
+    streams = _configurations(subjects, replicas)
     started = get_running_loop().time()
     for pause in pauses(0.05):
         try:
             await call(connection, "INFO")
+            await _check_count(connection, subjects)
             return min(await gather(*(_ensure(connection, one) for one in streams)))
         except (NoAnswer, Rejected) as error:
             _give_up(connection, error, get_running_loop().time() - started)
@@ -146,6 +148,18 @@ def _directory_configuration(subjects: Subjects) -> Config:
         "subject_delete_marker_ttl": MARKER_S * _SECOND,
         "republish": {"src": source, "dest": subjects.directory_change(">")},
     }
+
+
+async def _check_count(connection: NatsConnection, subjects: Subjects) -> None:
+    """Raise BrokerError if rooms are spread over more streams than ours: most would look empty."""
+    filtered = {"subject": f"{subjects.prefix}.log.>"}
+    names: list[str] = (await call(connection, "STREAM.NAMES", filtered))["streams"] or []
+    found = sum(name.startswith(f"{_title(subjects)}_LOG_") for name in names)
+    if found > STREAMS:
+        raise BrokerError(
+            f"The logs at {connection.url} are spread over {found} streams, by another version of "
+            f"Roomful; this one has {STREAMS}. Delete them, or choose another prefix."
+        )
 
 
 async def _ensure(connection: NatsConnection, wanted: Config) -> int:

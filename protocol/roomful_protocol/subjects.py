@@ -9,7 +9,9 @@ from typing import Final
 
 from roomful_protocol.ids import NodeId, Partition, RoomName, SessionId, UserId, partition_of, token
 
-STREAMS: Final = 16
+STREAMS: Final = 4
+"""Few, so that what is appended at about the same time shares what a stream does for it: its raft
+messages and its syncs. Four still spread over the servers of a broker."""
 
 
 def stream_of(partition: Partition) -> int:

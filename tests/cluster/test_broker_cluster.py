@@ -15,6 +15,7 @@ from roomful_protocol.subjects import Subjects, stream_of
 
 SUBJECTS = Subjects("rf")
 DIRECTORY = directory_stream(SUBJECTS)
+ROOM = RoomName("room")
 ELECTION_S = 20.0
 
 
@@ -26,12 +27,6 @@ def led_by(cluster: NatsCluster, stream: str) -> ClusterServer:
 
 def log_of(room: RoomName) -> str:
     return log_stream(SUBJECTS, stream_of(partition_of(room)))
-
-
-def room_led_by(cluster: NatsCluster, server: ClusterServer) -> RoomName:
-    """A room whose log `server` leads: so one election concerns it and the leases."""
-    rooms = (f"room-{number}" for number in range(200))
-    return next(room for room in rooms if cluster.leader(log_of(room)) is server)
 
 
 @pytest.fixture
@@ -57,7 +52,9 @@ async def party(nats_cluster: NatsCluster, tmp_path: Path) -> AsyncIterator[Part
         for node in nodes:
             running.push_async_callback(node.cleanup)
             await node.start()
-        party = Party(nodes, room_led_by(nats_cluster, led_by(nats_cluster, DIRECTORY)))
+        # One server leads both, so that one election concerns the room and the leases.
+        await nats_cluster.entrust(log_of(ROOM), led_by(nats_cluster, DIRECTORY))
+        party = Party(nodes, ROOM)
         await party.gather()
         running.push_async_callback(party.leave)
         yield party

@@ -70,12 +70,12 @@ async def test_a_log_keeps_a_bounded_number_of_records_and_announces_them(
     connection: NatsConnection, subjects: Subjects
 ) -> None:
     await prepare(connection, subjects)
-    info = await call(connection, f"STREAM.INFO.{log_stream(subjects, 5)}")
+    info = await call(connection, f"STREAM.INFO.{log_stream(subjects, 2)}")
     config = info["config"]
     assert config["max_msgs_per_subject"] == 4096
     assert config["storage"] == "file"
     assert config["republish"] == {
-        "src": f"{subjects.prefix}.log.5.*.*",
+        "src": f"{subjects.prefix}.log.2.*.*",
         "dest": f"{subjects.prefix}.evt.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
     }
 
@@ -95,12 +95,23 @@ async def test_what_an_operator_has_tuned_is_left_alone(
 async def test_a_stream_of_another_shape_is_refused(
     connection: NatsConnection, subjects: Subjects
 ) -> None:
-    name = log_stream(subjects, 7)
-    other = {"name": name, "subjects": [f"{subjects.prefix}.log.7.*.*"], "storage": "memory"}
+    name = log_stream(subjects, 3)
+    other = {"name": name, "subjects": [f"{subjects.prefix}.log.3.*.*"], "storage": "memory"}
     await call(connection, f"STREAM.CREATE.{name}", other)
     with pytest.raises(
         BrokerError, match=f"The stream {name} .* with another storage and republish"
     ):
+        await prepare(connection, subjects)
+
+
+async def test_logs_spread_over_more_streams_are_refused(
+    connection: NatsConnection, subjects: Subjects
+) -> None:
+    for number in range(STREAMS + 1):
+        name = log_stream(subjects, number)
+        one = {"name": name, "subjects": [f"{subjects.prefix}.log.{number}.*.*"]}
+        await call(connection, f"STREAM.CREATE.{name}", one)
+    with pytest.raises(BrokerError, match=r"over 5 streams, .* this one has 4"):
         await prepare(connection, subjects)
 
 

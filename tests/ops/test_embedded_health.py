@@ -7,7 +7,7 @@ import pytest
 
 from roomful.embedded_health import gave_up
 
-DEAD = '{"status":"unavailable","error":"JetStream stream \'$G > RF_LOG_7\' write error: no space"}'
+DEAD = '{"status":"unavailable","error":"JetStream stream \'$G > RF_LOG_3\' write error: no space"}'
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from urllib.request import urlopen
 
 from tests.support.cluster import free_port, until
 from tests.support.nats_server import TOKEN, NatsServer
+from tests.support.twins import opened
+
+from roomful_nodes.nats_stored import call
 
 SERVERS = 3
 READY_S = 20.0
@@ -91,6 +94,15 @@ class NatsCluster:
                     if detail["name"] == stream and (name := detail["cluster"].get("leader")):
                         return self._named(name)
         return None
+
+    async def entrust(self, stream: str, server: ClusterServer) -> None:
+        """Have `server` lead `stream`."""
+        if self.leader(stream) is server:
+            return
+        wanted = {"placement": {"preferred": server.name}}
+        async with await opened(server, "test") as connection:
+            await call(connection, f"STREAM.LEADER.STEPDOWN.{stream}", wanted)
+        await until(lambda: self.leader(stream) is server, f"{stream} is entrusted", READY_S)
 
     def clients(self, server: ClusterServer) -> int:
         """How many connections of clients `server` has."""
