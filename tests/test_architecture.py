@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "aiohttp": (
         r"roomful_nodes\.(access|entrance|health|http_api|pages|siblings|site|websocket)"
         r"|roomful_client\.\w+|roomful\.operators_api|roomful\.check\.(visitor|serving)"
+        r"|roomful\.bench\.aiohttp_alone"
     ),
     "msgpack": r"roomful_protocol\.codecs\.\w+",
     "orjson": r"roomful_protocol\.codecs\.\w+",

@@ -22,7 +22,7 @@ SILENT_S: Final = 2.0
 """When something is due and nothing has come for so long, it will not come."""
 QUIET_S: Final = 0.25
 ENTER_S: Final = 120.0
-AT_ONCE: Final = 256
+AT_ONCE: Final = 1024
 """Handshakes on the way at a time: with a quarter of them, a node's core has pauses."""
 _REQUEST: Final = (
     "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

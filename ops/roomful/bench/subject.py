@@ -14,6 +14,7 @@ from roomful.bench.tools import Mode, Tools
 
 NODE: Final = (sys.executable, "-m", "roomful", "serve")
 BARE: Final = (sys.executable, "-m", "roomful.bench.bare")
+ALONE: Final = (sys.executable, "-m", "roomful.bench.aiohttp_alone")
 RELAY: Final = (sys.executable, "-m", "roomful.bench.relay")
 STEADY: Final = ("--heartbeat-s", "3600")
 """For loads that count bytes: no ping comes between."""
@@ -91,6 +92,13 @@ class Bench:
         file.write_bytes(answer)
         command = [*BARE, str(port), str(file), str(size)]
         with Server.started(command, port, folder) as server:
+            yield server
+
+    @contextmanager
+    def aiohttp_alone(self) -> Iterator[Server]:
+        """A server that opens WebSockets, with aiohttp, and does nothing else."""
+        port = free_port()
+        with Server.started([*ALONE, str(port)], port, self.fresh()) as server:
             yield server
 
     @contextmanager

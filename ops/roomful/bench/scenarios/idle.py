@@ -41,7 +41,10 @@ def once(bench: Bench) -> Iterator[Reading]:
             pings = crowd.stay(HEARTBEAT_S * (1 + 1 / BEATS))
     if pings < CONNECTIONS:
         raise Broken(f"of {CONNECTIONS} clients {pings} were asked for a sign of life")
-    ceilings, memory = {"target": TARGET_PER_S}, {"bound": BOUND_KB}
+    with bench.aiohttp_alone() as server, Crowd.gathering() as crowd:
+        alone = _arrived(crowd, server, shape.paths(), UPGRADED)
+    ceilings = {"target": TARGET_PER_S, "aiohttp alone": alone.per_s}
+    memory = {"bound": BOUND_KB, "aiohttp alone": alone.memory_kb / CONNECTIONS}
     if bench.tools is not None:
         with bench.ceiling("tick") as server, Crowd.gathering() as crowd:
             bare = _arrived(crowd, server, shape.bare_paths(), UPGRADED)
