@@ -1,7 +1,7 @@
 """The streams of one cluster: what they are called, how they are made, what makes them unfit.
 
-Four for the logs and four for the archives, so that the work spreads over the servers of a broker,
-and one for the directory. Never one per room.
+Four for the logs and four for the archives, so that the work spreads over three servers, and one
+for the directory. Never one per room.
 """
 
 from asyncio import gather, get_running_loop, sleep
@@ -28,6 +28,7 @@ CREATE_S: Final = 10.0
 
 _SECOND: Final = 10**9
 _IN_USE: Final = 10058
+_NO_STREAM: Final = 10059
 _OVERLAP: Final = 10065
 _NOT_ENABLED: Final = (10039, 10076)
 _TOO_FEW_SERVERS: Final = (10005, 10074)
@@ -151,15 +152,19 @@ def _directory_configuration(subjects: Subjects) -> Config:
 
 
 async def _check_count(connection: NatsConnection, subjects: Subjects) -> None:
-    """Raise BrokerError if rooms are spread over more streams than ours: most would look empty."""
-    filtered = {"subject": f"{subjects.prefix}.log.>"}
-    names: list[str] = (await call(connection, "STREAM.NAMES", filtered))["streams"] or []
-    found = sum(name.startswith(f"{_title(subjects)}_LOG_") for name in names)
-    if found > STREAMS:
-        raise BrokerError(
-            f"The logs at {connection.url} are spread over {found} streams, by another version of "
-            f"Roomful; this one has {STREAMS}. Delete them, or choose another prefix."
-        )
+    """Raise BrokerError if there are more streams than ours: in these, rooms would look empty."""
+    for beyond in (log_stream(subjects, STREAMS), archive_stream(subjects, STREAMS)):
+        try:
+            await call(connection, f"STREAM.INFO.{beyond}")
+        except Rejected as rejected:
+            if rejected.code != _NO_STREAM:
+                raise
+        else:
+            raise BrokerError(
+                f"The stream {beyond} at {connection.url} is of a version of Roomful that spread "
+                f"rooms over more than {STREAMS}; delete all streams named {_title(subjects)}_*, "
+                "or choose another prefix or data directory."
+            )
 
 
 async def _ensure(connection: NatsConnection, wanted: Config) -> int:

@@ -11,7 +11,7 @@ from roomful_protocol.ids import NodeId, Partition, RoomName, SessionId, UserId,
 
 STREAMS: Final = 4
 """Few, so that what is appended at about the same time shares what a stream does for it: its raft
-messages and its syncs. Four still spread over the servers of a broker."""
+messages and its syncs. Four still spread over three servers."""
 
 
 def stream_of(partition: Partition) -> int:

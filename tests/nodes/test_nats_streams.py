@@ -104,15 +104,17 @@ async def test_a_stream_of_another_shape_is_refused(
         await prepare(connection, subjects)
 
 
-async def test_logs_spread_over_more_streams_are_refused(
-    connection: NatsConnection, subjects: Subjects
+@pytest.mark.parametrize("kind", ["LOG", "ARC"])
+async def test_streams_beyond_ours_are_refused(
+    connection: NatsConnection, subjects: Subjects, kind: str
 ) -> None:
-    for number in range(STREAMS + 1):
-        name = log_stream(subjects, number)
-        one = {"name": name, "subjects": [f"{subjects.prefix}.log.{number}.*.*"]}
-        await call(connection, f"STREAM.CREATE.{name}", one)
-    with pytest.raises(BrokerError, match=r"over 5 streams, .* this one has 4"):
+    title = subjects.prefix.upper()
+    name = f"{title}_{kind}_{STREAMS}"
+    other = {"name": name, "subjects": [f"{subjects.prefix}.{kind.lower()}.{STREAMS}.>"]}
+    await call(connection, f"STREAM.CREATE.{name}", other)
+    with pytest.raises(BrokerError, match=rf"{name} .* more than 4; .* named {title}_\*, or "):
         await prepare(connection, subjects)
+    assert await streams(connection, subjects) == {name}
 
 
 async def test_subjects_that_another_stream_stores_are_refused(

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -11,7 +12,7 @@ from tests.support.cluster import free_port, until
 from tests.support.nats_server import TOKEN, NatsServer
 from tests.support.twins import opened
 
-from roomful_nodes.nats_stored import call
+from roomful_nodes.nats_stored import Rejected, call
 
 SERVERS = 3
 READY_S = 20.0
@@ -97,12 +98,18 @@ class NatsCluster:
 
     async def entrust(self, stream: str, server: ClusterServer) -> None:
         """Have `server` lead `stream`."""
-        if self.leader(stream) is server:
-            return
         wanted = {"placement": {"preferred": server.name}}
         async with await opened(server, "test") as connection:
-            await call(connection, f"STREAM.LEADER.STEPDOWN.{stream}", wanted)
-        await until(lambda: self.leader(stream) is server, f"{stream} is entrusted", READY_S)
+
+            async def entrusted() -> bool:
+                if self.leader(stream) is server:
+                    return True
+                # Refused where it leads already, which the others have yet to hear.
+                with suppress(Rejected):
+                    await call(connection, f"STREAM.LEADER.STEPDOWN.{stream}", wanted)
+                return False
+
+            await until(entrusted, f"{stream} is entrusted", READY_S, 0.5)
 
     def clients(self, server: ClusterServer) -> int:
         """How many connections of clients `server` has."""

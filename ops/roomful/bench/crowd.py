@@ -23,7 +23,7 @@ SILENT_S: Final = 2.0
 QUIET_S: Final = 0.25
 ENTER_S: Final = 120.0
 AT_ONCE: Final = 1024
-"""Handshakes on the way at a time: with a quarter of them, a node's core has pauses."""
+"""Handshakes on the way at a time: with 256, a node's core is idle at times."""
 _REQUEST: Final = (
     "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
