@@ -86,7 +86,7 @@ async def _insisted(connection: NatsConnection, subjects: Subjects, replicas: in
     for pause in pauses(0.05):
         try:
             await call(connection, "INFO")
-            await _check_count(connection, subjects)
+            await _check_none_beyond(connection, subjects)
             return min(await gather(*(_ensure(connection, one) for one in streams)))
         except (NoAnswer, Rejected) as error:
             _give_up(connection, error, get_running_loop().time() - started)
@@ -151,7 +151,7 @@ def _directory_configuration(subjects: Subjects) -> Config:
     }
 
 
-async def _check_count(connection: NatsConnection, subjects: Subjects) -> None:
+async def _check_none_beyond(connection: NatsConnection, subjects: Subjects) -> None:
     """Raise BrokerError if there are more streams than ours: in these, rooms would look empty."""
     for beyond in (log_stream(subjects, STREAMS), archive_stream(subjects, STREAMS)):
         try:

@@ -4,7 +4,7 @@ import http.client
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,31 +84,26 @@ class Bench:
         with Server.started(self.tools.ceiling(port, mode), port, self.folder) as server:
             yield server
 
-    @contextmanager
-    def bare(self, answer: bytes, size: int) -> Iterator[Server]:
+    def bare(self, answer: bytes, size: int) -> AbstractContextManager[Server]:
         """A server that does nothing but send every room `answer` for each `size` bytes said."""
-        port, folder = free_port(), self.fresh()
-        file = folder / "answer"
+        file = self.fresh() / "answer"
         file.write_bytes(answer)
-        command = [*BARE, str(port), str(file), str(size)]
-        with Server.started(command, port, folder) as server:
-            yield server
+        return self._beside(BARE, file, size)
 
-    @contextmanager
-    def aiohttp_alone(self) -> Iterator[Server]:
+    def aiohttp_alone(self) -> AbstractContextManager[Server]:
         """A server that opens WebSockets, with aiohttp, and does nothing else."""
-        port = free_port()
-        with Server.started([*ALONE, str(port)], port, self.fresh()) as server:
-            yield server
+        return self._beside(ALONE)
 
-    @contextmanager
-    def relay(self, size: int) -> Iterator[Server]:
+    def relay(self, size: int) -> AbstractContextManager[Server]:
         """One room, where all that is said goes to everybody, in `size` bytes, at a node's pace,
         and nothing else is done."""
+        return self._beside(RELAY, size)
+
+    def _beside(self, command: Sequence[str], *arguments: object) -> AbstractContextManager[Server]:
+        """A server of ours that a node is compared with."""
         port = free_port()
-        command = [*RELAY, str(port), str(size)]
-        with Server.started(command, port, self.fresh()) as server:
-            yield server
+        command = [*command, str(port), *map(str, arguments)]
+        return Server.started(command, port, self.fresh())
 
     @contextmanager
     def broker(self) -> Iterator[Server]:
